@@ -1,0 +1,114 @@
+// Package token signs and verifies the app's only credential: a JWT that holds
+// a user id, an expiry and the id of the key that signed it, nothing else.
+//
+// Keys rotate in three roll-outs: append the new key to the list (all verify
+// it), move it to the front (it signs), remove the old one after a token's life.
+package token
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"backbeat/app/errs"
+)
+
+// minKeyBytes is the shortest key accepted, the size of HS256's hash.
+const minKeyBytes = 32
+
+// maxTokenBytes bounds what a stranger can make us parse; ours have about 180.
+const maxTokenBytes = 1024
+
+// key is one signing key with the id that tokens name it by.
+type key struct {
+	id     string
+	secret []byte
+}
+
+// Keys signs with its first key and verifies with all.
+type Keys struct {
+	keys   []key
+	life   time.Duration
+	now    func() time.Time
+	parser *jwt.Parser
+}
+
+// ParseKeys reads "kid:base64,kid:base64,…". Each key has at least 32 bytes and
+// an id of its own. Tokens it signs live for life by now's clock.
+func ParseKeys(list string, life time.Duration, now func() time.Time) (*Keys, error) {
+	k := &Keys{life: life, now: now, parser: jwt.NewParser(
+		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
+		jwt.WithExpirationRequired(),
+		jwt.WithTimeFunc(now),
+	)}
+	seen := map[string]bool{}
+	for i, entry := range strings.Split(list, ",") {
+		id, encoded, found := strings.Cut(strings.TrimSpace(entry), ":")
+		if !found || id == "" {
+			return nil, fmt.Errorf("token key %d is not of the form kid:base64", i+1)
+		}
+		secret, err := base64.StdEncoding.DecodeString(encoded)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("token key %q is not base64", id)
+		case len(secret) < minKeyBytes:
+			return nil, fmt.Errorf("token key %q has %d bytes, fewer than %d", id, len(secret), minKeyBytes)
+		case seen[id]:
+			return nil, fmt.Errorf("token key %q is listed twice", id)
+		}
+		seen[id] = true
+		k.keys = append(k.keys, key{id, secret})
+	}
+	return k, nil
+}
+
+// Sign returns a token for the user. The id is a string claim: a number would
+// be decoded to a float64 by some readers (API §1.4).
+func (k *Keys) Sign(user int64) (string, error) {
+	now := k.now()
+	unsigned := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
+		Subject:   strconv.FormatInt(user, 10),
+		IssuedAt:  jwt.NewNumericDate(now),
+		ExpiresAt: jwt.NewNumericDate(now.Add(k.life)),
+	})
+	unsigned.Header["kid"] = k.keys[0].id
+	signed, err := unsigned.SignedString(k.keys[0].secret)
+	if err != nil {
+		return "", errs.Wrap(errs.Internal, err, "signing a token for user %d", user)
+	}
+	return signed, nil
+}
+
+// Verify returns the user a token was signed for. Every fault, from nonsense to
+// an expired token, is the same Unauthenticated error to people; its cause never
+// holds the token.
+func (k *Keys) Verify(signed string) (int64, error) {
+	if len(signed) > maxTokenBytes {
+		return 0, errs.Wrap(errs.Unauthenticated, errors.New("too long"), "verifying a token")
+	}
+	var claims jwt.RegisteredClaims
+	if _, err := k.parser.ParseWithClaims(signed, &claims, k.find); err != nil {
+		return 0, errs.Wrap(errs.Unauthenticated, err, "verifying a token")
+	}
+	user, err := strconv.ParseInt(claims.Subject, 10, 64)
+	if err != nil || user <= 0 {
+		return 0, errs.Wrap(errs.Unauthenticated, errors.New("its subject is no user id"), "verifying a token")
+	}
+	return user, nil
+}
+
+// find returns the key a token names.
+func (k *Keys) find(t *jwt.Token) (any, error) {
+	id, _ := t.Header["kid"].(string)
+	for _, candidate := range k.keys {
+		if candidate.id == id {
+			return candidate.secret, nil
+		}
+	}
+	return nil, errors.New("unknown key id")
+}

@@ -1,0 +1,120 @@
+// Package trace makes one Jaeger trace of everything a request causes: HTTP,
+// RPC, SQL, cache, queue and worker. It owns how a tracer is built and how a
+// span crosses a wire. Nothing else decides about sampling or propagation.
+//
+// A span's context travels as W3C traceparent, so traces join those of
+// OpenTelemetry programs; Jaeger's own uber-trace-id header is understood too.
+package trace
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/opentracing/opentracing-go"
+	"github.com/opentracing/opentracing-go/ext"
+	"github.com/uber/jaeger-client-go"
+	jaegerconfig "github.com/uber/jaeger-client-go/config"
+
+	"backbeat/app/errs"
+	"backbeat/config"
+)
+
+// New returns a tracer that reports as service, and what flushes and closes it;
+// close it last, after everything that may still finish a span. With no
+// endpoint configured spans are made, so that answers carry trace ids, and
+// dropped.
+func New(cfg config.Jaeger, service string, log *slog.Logger) (opentracing.Tracer, io.Closer, error) {
+	w3c := &traceparent{}
+	jaegerCfg := jaegerconfig.Configuration{
+		ServiceName: service,
+		Gen128Bit:   true,
+		Sampler:     &jaegerconfig.SamplerConfig{Type: cfg.Sampler, Param: cfg.SamplerParam},
+		Reporter:    &jaegerconfig.ReporterConfig{},
+	}
+	options := []jaegerconfig.Option{
+		jaegerconfig.Logger(logger{log}),
+		jaegerconfig.Injector(opentracing.TextMap, w3c),
+		jaegerconfig.Extractor(opentracing.TextMap, w3c),
+		jaegerconfig.Injector(opentracing.HTTPHeaders, w3c),
+		jaegerconfig.Extractor(opentracing.HTTPHeaders, w3c),
+	}
+	switch {
+	case cfg.Endpoint != "":
+		jaegerCfg.Reporter.CollectorEndpoint = cfg.Endpoint
+	case cfg.Agent != "":
+		jaegerCfg.Reporter.LocalAgentHostPort = cfg.Agent
+	default:
+		options = append(options, jaegerconfig.Reporter(jaeger.NewNullReporter()))
+	}
+	tracer, closer, err := jaegerCfg.NewTracer(options...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("tracer of %s: %w", service, err)
+	}
+	return tracer, closer, nil
+}
+
+// Start begins a span under the one in ctx, with that span's tracer. Without a
+// span in ctx it returns ctx and a span that records nothing.
+func Start(ctx context.Context, operation string, opts ...opentracing.StartSpanOption) (opentracing.Span, context.Context) {
+	parent := opentracing.SpanFromContext(ctx)
+	if parent == nil {
+		return noop, ctx
+	}
+	span := parent.Tracer().StartSpan(operation, append(opts, opentracing.ChildOf(parent.Context()))...)
+	return span, opentracing.ContextWithSpan(ctx, span)
+}
+
+var noop = opentracing.NoopTracer{}.StartSpan("")
+
+// Inject writes the context of ctx's span into carrier, if there is a span.
+func Inject(ctx context.Context, carrier opentracing.TextMapWriter) {
+	span := opentracing.SpanFromContext(ctx)
+	if span == nil {
+		return
+	}
+	// The only error is a span of another tracer, which then starts anew.
+	_ = span.Tracer().Inject(span.Context(), opentracing.TextMap, carrier)
+}
+
+// Extract returns the span context that carrier brought, nil when it brought
+// none or nonsense: a stranger's broken header must not fail a request.
+func Extract(tracer opentracing.Tracer, carrier opentracing.TextMapReader) opentracing.SpanContext {
+	remote, err := tracer.Extract(opentracing.TextMap, carrier)
+	if err != nil {
+		return nil
+	}
+	return remote
+}
+
+// ID returns the trace id of ctx's span in hexadecimal, "" without one. It is
+// what a log line and the Trace-Id header hold.
+func ID(ctx context.Context) string {
+	span := opentracing.SpanFromContext(ctx)
+	if span == nil {
+		return ""
+	}
+	if sc, ok := span.Context().(jaeger.SpanContext); ok {
+		return sc.TraceID().String()
+	}
+	return ""
+}
+
+// Fail marks span as failed with err's kind and safe text: causes stay in the
+// log, since a trace is shown to more people. It does nothing when err is nil.
+func Fail(span opentracing.Span, err error) {
+	if err == nil {
+		return
+	}
+	ext.Error.Set(span, true)
+	span.SetTag("error.kind", errs.KindOf(err).String())
+	span.SetTag("error.text", errs.Text(err))
+}
+
+// logger passes what the Jaeger client has to say to ours.
+type logger struct{ log *slog.Logger }
+
+func (l logger) Error(msg string) { l.log.Warn("tracer", "error", msg) }
+
+func (l logger) Infof(msg string, args ...any) { l.log.Debug("tracer", "message", fmt.Sprintf(msg, args...)) }

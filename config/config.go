@@ -1,0 +1,198 @@
+// Package config is everything that can be set from outside: one typed struct,
+// defaults that run on a laptop, a YAML file and environment variables over it.
+// Loading is strict: unknown keys are refused and all faults are reported at
+// once. config.yaml beside this file documents every key.
+package config
+
+import "time"
+
+// Config is the whole configuration. Every key can be overridden by
+// BACKBEAT_<SECTION>_<KEY>; a key tagged secret also by BACKBEAT_<SECTION>_<KEY>_FILE,
+// which names a file that holds the value.
+type Config struct {
+	HTTP   HTTP   `yaml:"http"`
+	Data   Data   `yaml:"data"`
+	DB     DB     `yaml:"db"`
+	AMQP   AMQP   `yaml:"amqp"`
+	Etcd   Etcd   `yaml:"etcd"`
+	Redis  Redis  `yaml:"redis"`
+	S3     S3     `yaml:"s3"`
+	Media  Media  `yaml:"media"`
+	Jaeger Jaeger `yaml:"jaeger"`
+	Token  Token  `yaml:"token"`
+	RPC    RPC    `yaml:"rpc"`
+	Limits Limits `yaml:"limits"`
+	Log    Log    `yaml:"log"`
+	Time   Time   `yaml:"time"`
+}
+
+// HTTP is the gateway's listener.
+type HTTP struct {
+	// Listen is host:port; an empty host means all interfaces.
+	Listen string `yaml:"listen"`
+	// PublicURL is the base of URLs in answers; empty takes the request's host.
+	PublicURL string `yaml:"public_url"`
+	// CORSOrigins may call from a browser; "*" means any.
+	CORSOrigins []string `yaml:"cors_origins"`
+	// TrustedProxies are the networks (CIDR) whose X-Forwarded-* is believed.
+	TrustedProxies []string `yaml:"trusted_proxies"`
+	// Drain bounds how long requests in flight may take after SIGTERM.
+	Drain time.Duration `yaml:"drain"`
+}
+
+// Data is the folder for what an embedded instance keeps and uploads are staged in.
+type Data struct {
+	Dir string `yaml:"dir"`
+}
+
+// DB is the relational database.
+type DB struct {
+	// DSN is sqlite:PATH, mysql://USER:PASSWORD@HOST:PORT/NAME or
+	// postgres://USER:PASSWORD@HOST:PORT/NAME; empty is a file in the data folder.
+	DSN string `yaml:"dsn" secret:"true"`
+	// MaxOpen bounds the connections of one process.
+	MaxOpen int `yaml:"max_open"`
+}
+
+// AMQP is RabbitMQ; an empty URL means the table queue alone (embedded mode).
+type AMQP struct {
+	URL string `yaml:"url"`
+	// User and Password replace those of the URL.
+	User     string `yaml:"user"`
+	Password string `yaml:"password" secret:"true"`
+	TLS      TLS    `yaml:"tls"`
+	// Confirm bounds the wait for the broker before a write goes to the spool.
+	Confirm time.Duration `yaml:"confirm"`
+}
+
+// Etcd is discovery; no endpoints means the memory registry (embedded mode).
+type Etcd struct {
+	Endpoints []string `yaml:"endpoints"`
+	User      string   `yaml:"user"`
+	Password  string   `yaml:"password" secret:"true"`
+	TLS       TLS      `yaml:"tls"`
+	// Prefix of every key.
+	Prefix string `yaml:"prefix"`
+	// Lease is how long a dead instance stays registered.
+	Lease time.Duration `yaml:"lease"`
+}
+
+// Redis is the shared cache; an empty address means the one in the process.
+type Redis struct {
+	Addr     string `yaml:"addr"`
+	User     string `yaml:"user"`
+	Password string `yaml:"password" secret:"true"`
+	DB       int    `yaml:"db"`
+	TLS      TLS    `yaml:"tls"`
+}
+
+// S3 is where media go; an empty endpoint means the data folder.
+type S3 struct {
+	// Endpoint is host:port, without a scheme.
+	Endpoint  string `yaml:"endpoint"`
+	Bucket    string `yaml:"bucket"`
+	Region    string `yaml:"region"`
+	AccessKey string `yaml:"access_key" secret:"true"`
+	SecretKey string `yaml:"secret_key" secret:"true"`
+	// Secure speaks HTTPS.
+	Secure bool `yaml:"secure"`
+}
+
+// Media is uploads and how they are served.
+type Media struct {
+	// Dir holds media when no S3 is named; empty is a folder in the data folder.
+	// Processes of a cluster without S3 share it.
+	Dir string `yaml:"dir"`
+	// PublicURL replaces <base>/media in URLs: a CDN or a public bucket.
+	PublicURL string `yaml:"public_url"`
+	// MaxBytes and MaxDuration bound an upload (API D12).
+	MaxBytes    int64         `yaml:"max_bytes"`
+	MaxDuration time.Duration `yaml:"max_duration"`
+	// StagingBytes bounds all uploads in flight together.
+	StagingBytes int64 `yaml:"staging_bytes"`
+	// FFmpeg and FFprobe are programs in PATH or paths.
+	FFmpeg  string `yaml:"ffmpeg"`
+	FFprobe string `yaml:"ffprobe"`
+}
+
+// Jaeger is where spans go; with neither address they are dropped.
+type Jaeger struct {
+	// Endpoint is the collector's HTTP URL, http://HOST:14268/api/traces.
+	Endpoint string `yaml:"endpoint"`
+	// Agent is the UDP agent's HOST:PORT, used without an endpoint.
+	Agent string `yaml:"agent"`
+	// Sampler is const, probabilistic or ratelimiting, with its parameter.
+	Sampler      string  `yaml:"sampler"`
+	SamplerParam float64 `yaml:"sampler_param"`
+}
+
+// Token is the app's credential.
+type Token struct {
+	// Keys is kid:base64,…: the first signs, all verify. Embedded mode makes one
+	// and keeps it in the data folder; a cluster's gateway refuses to start.
+	Keys string        `yaml:"keys" secret:"true"`
+	Life time.Duration `yaml:"life"`
+}
+
+// RPC is how services listen and find each other.
+type RPC struct {
+	// Listen is host:port; port 0 takes a free one.
+	Listen string `yaml:"listen"`
+	// Advertise is the host others reach this process at; empty is Listen's.
+	Advertise string `yaml:"advertise"`
+	// TLS is mutual: with it set both ends show a certificate of the same CA.
+	TLS TLS `yaml:"tls"`
+}
+
+// TLS names PEM files. All empty means plain text.
+type TLS struct {
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+	CA   string `yaml:"ca"`
+	// Enable uses TLS with the system's roots where no file is named (servers
+	// of others: Redis, RabbitMQ, etcd).
+	Enable bool `yaml:"enable"`
+}
+
+// Limits bound what strangers can ask for.
+type Limits struct {
+	// Concurrency bounds requests in progress in one gateway.
+	Concurrency int `yaml:"concurrency"`
+	// Hashes bounds passwords hashed at once in one user service.
+	Hashes int `yaml:"hashes"`
+	// Transcodes bounds ffmpeg runs at once in one worker.
+	Transcodes int `yaml:"transcodes"`
+}
+
+// Log is the log on standard error.
+type Log struct {
+	// Level is debug, info, warn or error.
+	Level string `yaml:"level"`
+	// Format is text or json; empty is text on a terminal, else json.
+	Format string `yaml:"format"`
+}
+
+// Time is how times are shown to people.
+type Time struct {
+	// Zone is an IANA name.
+	Zone string `yaml:"zone"`
+}
+
+// Default returns the configuration of a laptop: embedded, port 8080, ./data.
+func Default() *Config {
+	return &Config{
+		HTTP:   HTTP{Listen: ":8080", CORSOrigins: []string{"*"}, Drain: 15 * time.Second},
+		Data:   Data{Dir: "data"},
+		DB:     DB{MaxOpen: 16},
+		AMQP:   AMQP{Confirm: 150 * time.Millisecond},
+		Etcd:   Etcd{Prefix: "/backbeat", Lease: 5 * time.Second},
+		S3:     S3{Bucket: "backbeat", Region: "us-east-1"},
+		Media:  Media{MaxBytes: 256 << 20, MaxDuration: 10 * time.Minute, StagingBytes: 4 << 30, FFmpeg: "ffmpeg", FFprobe: "ffprobe"},
+		Jaeger: Jaeger{Sampler: "const", SamplerParam: 1},
+		Token:  Token{Life: 7 * 24 * time.Hour},
+		RPC:    RPC{Listen: "127.0.0.1:0"},
+		Limits: Limits{Concurrency: 2048, Hashes: 2, Transcodes: 1},
+		Log:    Log{Level: "info"},
+		Time:   Time{Zone: "Asia/Shanghai"},
+	}
+}
