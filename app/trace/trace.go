@@ -117,4 +117,6 @@ type logger struct{ log *slog.Logger }
 
 func (l logger) Error(msg string) { l.log.Warn("tracer", "error", msg) }
 
-func (l logger) Infof(msg string, args ...any) { l.log.Debug("tracer", "message", fmt.Sprintf(msg, args...)) }
+func (l logger) Infof(msg string, args ...any) {
+	l.log.Debug("tracer", "message", fmt.Sprintf(msg, args...))
+}
