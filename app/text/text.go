@@ -1,0 +1,50 @@
+// Package text decides what text from people may be stored and when two names
+// are the same. Lengths are runes, never bytes, counted before normalizing.
+package text
+
+import (
+	"crypto/sha256"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+)
+
+// Bounds of what people write, in runes (API D8).
+const (
+	MaxName     = 32
+	MaxPassword = 32
+	MaxTitle    = 100
+	MaxContent  = 1024
+)
+
+// maxKey bounds a key in bytes; it is the size of the column.
+const maxKey = 255
+
+// Valid reports whether s has 1 to most runes of valid UTF-8, holds no NUL and
+// shows something.
+func Valid(s string, most int) bool {
+	return s != "" && utf8.ValidString(s) && utf8.RuneCountInString(s) <= most &&
+		!strings.ContainsRune(s, 0) && strings.ContainsFunc(s, visible)
+}
+
+// visible reports whether r puts anything on a screen: white space, controls and
+// format characters (zero-width ones among them) do not.
+func visible(r rune) bool {
+	return !unicode.IsSpace(r) && !unicode.In(r, unicode.Cc, unicode.Cf)
+}
+
+// Key returns the bytes that two names share if and only if they are the same
+// name: NFKC, trimmed and case-folded. A key that would not fit its column is
+// replaced by its hash.
+func Key(name string) []byte {
+	folded := cases.Fold().String(norm.NFKC.String(strings.TrimSpace(name)))
+	key := []byte(strings.TrimSpace(norm.NFKC.String(folded)))
+	if len(key) > maxKey {
+		sum := sha256.Sum256(key)
+		return sum[:]
+	}
+	return key
+}
