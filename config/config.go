@@ -56,7 +56,7 @@ type DB struct {
 
 // AMQP is RabbitMQ; an empty URL means the table queue alone (embedded mode).
 type AMQP struct {
-	URL string `yaml:"url"`
+	URL string `yaml:"url" secret:"true"`
 	// User and Password replace those of the URL.
 	User     string `yaml:"user"`
 	Password string `yaml:"password" secret:"true"`

@@ -1,0 +1,100 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Validate returns every fault it finds, each naming its key.
+func (c *Config) Validate() []error {
+	var faults []error
+	check := func(ok bool, key, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf("%s: "+format, append([]any{key}, args...)...))
+		}
+	}
+	check(isListen(c.HTTP.Listen), "http.listen", "%q is not host:port", c.HTTP.Listen)
+	check(c.HTTP.PublicURL == "" || isBaseURL(c.HTTP.PublicURL), "http.public_url", "%q is not http(s)://host[:port][/path]", c.HTTP.PublicURL)
+	for _, origin := range c.HTTP.CORSOrigins {
+		check(origin == "*" || isBaseURL(origin), "http.cors_origins", "%q is neither * nor http(s)://host[:port]", origin)
+	}
+	for _, network := range c.HTTP.TrustedProxies {
+		_, err := netip.ParsePrefix(network)
+		check(err == nil, "http.trusted_proxies", "%q is not a network like 10.0.0.0/8", network)
+	}
+	check(c.HTTP.Drain > 0, "http.drain", "must be positive")
+	check(c.Data.Dir != "", "data.dir", "must not be empty")
+	scheme, _, _ := strings.Cut(c.DB.DSN, ":")
+	check(slices.Contains([]string{"", "sqlite", "mysql", "postgres", "postgresql"}, scheme), "db.dsn", "starts with none of sqlite:, mysql:, postgres:")
+	check(c.DB.MaxOpen > 0, "db.max_open", "must be positive")
+	check(c.AMQP.URL == "" || hasScheme(c.AMQP.URL, "amqp", "amqps"), "amqp.url", "is not amqp://HOST:PORT/VHOST")
+	check(c.AMQP.Confirm > 0, "amqp.confirm", "must be positive")
+	check(strings.HasPrefix(c.Etcd.Prefix, "/"), "etcd.prefix", "%q does not start with /", c.Etcd.Prefix)
+	check(c.Etcd.Lease >= time.Second, "etcd.lease", "must be a second or more")
+	check(c.Redis.Addr == "" || isListen(c.Redis.Addr), "redis.addr", "%q is not host:port", c.Redis.Addr)
+	if c.S3.Endpoint != "" {
+		check(isListen(c.S3.Endpoint), "s3.endpoint", "%q is not host:port", c.S3.Endpoint)
+		check(c.S3.Bucket != "", "s3.bucket", "must not be empty")
+		check(c.S3.AccessKey != "" && c.S3.SecretKey != "", "s3.access_key", "and s3.secret_key must be set")
+	}
+	check(c.Media.PublicURL == "" || isBaseURL(c.Media.PublicURL), "media.public_url", "%q is not http(s)://host[:port][/path]", c.Media.PublicURL)
+	check(c.Media.MaxBytes > 0, "media.max_bytes", "must be positive")
+	check(c.Media.StagingBytes >= c.Media.MaxBytes, "media.staging_bytes", "must not be below media.max_bytes")
+	check(c.Media.MaxDuration > 0, "media.max_duration", "must be positive")
+	check(c.Jaeger.Endpoint == "" || hasScheme(c.Jaeger.Endpoint, "http", "https"), "jaeger.endpoint", "%q is not http://HOST:14268/api/traces", c.Jaeger.Endpoint)
+	check(c.Jaeger.Agent == "" || isListen(c.Jaeger.Agent), "jaeger.agent", "%q is not host:port", c.Jaeger.Agent)
+	check(slices.Contains([]string{"const", "probabilistic", "ratelimiting"}, c.Jaeger.Sampler), "jaeger.sampler", "%q is none of const, probabilistic, ratelimiting", c.Jaeger.Sampler)
+	check(c.Jaeger.SamplerParam >= 0, "jaeger.sampler_param", "must not be negative")
+	check(c.Token.Life > 0, "token.life", "must be positive")
+	check(isListen(c.RPC.Listen), "rpc.listen", "%q is not host:port", c.RPC.Listen)
+	for _, t := range []struct {
+		key string
+		tls TLS
+	}{{"rpc.tls", c.RPC.TLS}, {"amqp.tls", c.AMQP.TLS}, {"etcd.tls", c.Etcd.TLS}, {"redis.tls", c.Redis.TLS}} {
+		check((t.tls.Cert == "") == (t.tls.Key == ""), t.key, "cert and key go together")
+		for _, file := range []string{t.tls.Cert, t.tls.Key, t.tls.CA} {
+			if file != "" {
+				_, err := os.Stat(file)
+				check(err == nil, t.key, "%v", err)
+			}
+		}
+	}
+	rpc := c.RPC.TLS
+	check((rpc.Cert == "") == (rpc.CA == ""), "rpc.tls", "is mutual: cert, key and ca go together")
+	check(c.Limits.Concurrency > 0, "limits.concurrency", "must be positive")
+	check(c.Limits.Hashes > 0, "limits.hashes", "must be positive")
+	check(c.Limits.Transcodes > 0, "limits.transcodes", "must be positive")
+	var level slog.Level
+	check(level.UnmarshalText([]byte(c.Log.Level)) == nil, "log.level", "%q is none of debug, info, warn, error", c.Log.Level)
+	check(slices.Contains([]string{"", "text", "json"}, c.Log.Format), "log.format", "%q is neither text nor json", c.Log.Format)
+	_, err := time.LoadLocation(c.Time.Zone)
+	check(err == nil && c.Time.Zone != "", "time.zone", "%q is not a zone like Asia/Shanghai", c.Time.Zone)
+	return faults
+}
+
+// isListen reports whether address is host:port; the host may be empty.
+func isListen(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	_, err = net.LookupPort("tcp", port)
+	return err == nil && port != ""
+}
+
+func isBaseURL(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.RawQuery == "" && u.Fragment == ""
+}
+
+func hasScheme(address string, schemes ...string) bool {
+	u, err := url.Parse(address)
+	return err == nil && slices.Contains(schemes, u.Scheme) && u.Host != ""
+}
