@@ -1,0 +1,67 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Tool returns the path of a tool of the module test/tools (versitygw,
+// all-in-one, golangci-lint). The first call on a machine builds it, which takes
+// up to two minutes; Go's build cache keeps it. Processes that want tools at the
+// same time wait for each other instead of building twice. The working
+// directory must be inside the repository.
+func Tool(ctx context.Context, name string) (string, error) {
+	root, err := repository(ctx)
+	if err != nil {
+		return "", err
+	}
+	unlock, err := lockTools()
+	if err != nil {
+		return "", fmt.Errorf("locking the tools: %w", err)
+	}
+	defer unlock()
+	// -n prints where the program lies instead of running it, after building it.
+	cmd := exec.CommandContext(ctx, "go", "tool", "-n", name)
+	cmd.Dir = filepath.Join(root, "test", "tools")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("building the tool %s: %w\n%s", name, err, stderr.Bytes())
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+func repository(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("looking for go.mod: %w", err)
+	}
+	return filepath.Dir(strings.TrimSpace(string(out))), nil
+}
+
+// lockTools waits for its turn among the processes of this user.
+func lockTools() (unlock func() error, err error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(cache, "backbeat")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	lock, err := os.Create(filepath.Join(dir, "tools.lock"))
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, err
+	}
+	return lock.Close, nil
+}
