@@ -1,0 +1,81 @@
+// Package media keeps videos and pictures as blobs, on the local disk or in any
+// S3 service. It owns the keys they are stored under, which are random, name no
+// user and are never reused, and it knows files by their first bytes, never by
+// the name a client gave them.
+package media
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"backbeat/app/errs"
+)
+
+// Store keeps blobs by key. It is safe for concurrent use, and several processes
+// may share what lies behind it.
+type Store interface {
+	// Put stores exactly size bytes of body under key. A reader sees the whole
+	// object or none of it; a body that ends early or fails stores nothing. A
+	// body that can seek and read at an offset is never held in memory.
+	Put(ctx context.Context, key string, body io.Reader, size int64, contentType string) error
+	// Open returns a stored object, which its user closes; NotFound when there is
+	// none. ctx bounds the reading too.
+	Open(ctx context.Context, key string) (Object, error)
+	// Delete removes objects; missing ones are no error.
+	Delete(ctx context.Context, keys ...string) error
+}
+
+// Object is a stored blob. Close returns what cut its reading short, if anything
+// did, so that a copier that hides read errors can still tell.
+type Object interface {
+	io.ReadSeekCloser
+	// Size is in bytes.
+	Size() int64
+	ModTime() time.Time
+	ContentType() string
+}
+
+// Fetch copies an object to a new file at path, for programs that read files. A
+// failed copy leaves no file.
+func Fetch(ctx context.Context, store Store, key, path string) (err error) {
+	object, err := store.Open(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer object.Close()
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return FileError(err, "creating a local copy of %s", key)
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(path)
+		}
+	}()
+	n, err := io.Copy(file, object)
+	if failed := file.Close(); err == nil {
+		err = failed
+	}
+	if err == nil && n != object.Size() {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return FileError(err, "copying %s to a file", key)
+	}
+	return nil
+}
+
+// checkKey refuses to store under a key that could not be opened again.
+func checkKey(key string) error {
+	if !ValidKey(key) {
+		return errs.Wrap(errs.Internal, fmt.Errorf("%q is no valid key", key), "storing media")
+	}
+	return nil
+}
+
+func notFound(key string, cause error) error {
+	return errs.Wrap(errs.NotFound, cause, "opening media %s", key)
+}
