@@ -30,17 +30,30 @@ func Valid(s string, most int) bool {
 		!strings.ContainsRune(s, 0) && strings.ContainsFunc(s, visible)
 }
 
-// visible reports whether r puts anything on a screen: white space, controls and
-// format characters (zero-width ones among them) do not.
-func visible(r rune) bool {
-	return !unicode.IsSpace(r) && !unicode.In(r, unicode.Cc, unicode.Cf)
+// visible reports whether r puts anything on a screen.
+func visible(r rune) bool { return !unicode.IsSpace(r) && !ignorable(r) && r != brailleBlank }
+
+// brailleBlank is a symbol to Unicode, but one without dots.
+const brailleBlank = '\u2800'
+
+// ignorable reports whether r leaves no trace between its neighbours: controls,
+// format characters (zero-width ones among them), variation selectors, fillers.
+func ignorable(r rune) bool {
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
 }
 
 // Key returns the bytes that two names share if and only if they are the same
-// name: NFKC, trimmed and case-folded. A key that would not fit its column is
-// replaced by its hash.
+// name: after NFKC, case folding, removal of what cannot be seen (Unicode's
+// NFKC_Casefold) and trimming. A key that would not fit its column is replaced
+// by its hash.
 func Key(name string) []byte {
-	folded := cases.Fold().String(norm.NFKC.String(strings.TrimSpace(name)))
+	seen := strings.Map(func(r rune) rune {
+		if ignorable(r) {
+			return -1
+		}
+		return r
+	}, name)
+	folded := cases.Fold().String(norm.NFKC.String(seen))
 	key := []byte(strings.TrimSpace(norm.NFKC.String(folded)))
 	if len(key) > maxKey {
 		sum := sha256.Sum256(key)

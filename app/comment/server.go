@@ -1,0 +1,60 @@
+package comment
+
+import (
+	"context"
+
+	"backbeat/app/batch"
+	"backbeat/app/errs"
+	"backbeat/app/text"
+	pb "backbeat/proto/comment"
+)
+
+// maxList bounds a list (API D7).
+const maxList = 1000
+
+// Add writes a comment.
+func (s *Server) Add(ctx context.Context, in *pb.AddRequest, out *pb.AddResponse) error {
+	if err := batch.Check([]int64{in.UserId, in.VideoId}); err != nil {
+		return err
+	}
+	if !text.Valid(in.Content, text.MaxContent) {
+		return errs.New(errs.Invalid, "评论须为1至1024个字")
+	}
+	row, err := s.store.add(ctx, in.UserId, in.VideoId, in.Content)
+	if err != nil {
+		return err
+	}
+	out.Comment = toEntity(row)
+	return nil
+}
+
+// Delete removes a comment of this user under this video.
+func (s *Server) Delete(ctx context.Context, in *pb.DeleteRequest, _ *pb.DeleteResponse) error {
+	if err := batch.Check([]int64{in.UserId, in.VideoId, in.CommentId}); err != nil {
+		return err
+	}
+	return s.store.remove(ctx, in.UserId, in.VideoId, in.CommentId)
+}
+
+// List returns a video's comments, newest first.
+func (s *Server) List(ctx context.Context, in *pb.ListRequest, out *pb.ListResponse) error {
+	if err := batch.Check([]int64{in.VideoId}); err != nil {
+		return err
+	}
+	rows, err := s.store.newest(ctx, in.VideoId, batch.Limit(in.Limit, maxList))
+	if err != nil {
+		return err
+	}
+	out.Comments = toEntities(rows)
+	return nil
+}
+
+// Counts returns how many comments each video has.
+func (s *Server) Counts(ctx context.Context, in *pb.CountsRequest, out *pb.CountsResponse) error {
+	if err := batch.Check(in.VideoIds); err != nil {
+		return err
+	}
+	var err error
+	out.Counts, err = s.store.counts(ctx, in.VideoIds)
+	return err
+}

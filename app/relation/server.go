@@ -1,0 +1,75 @@
+package relation
+
+import (
+	"context"
+
+	"backbeat/app/batch"
+	"backbeat/app/errs"
+	"backbeat/model"
+	pb "backbeat/proto/relation"
+)
+
+// maxList bounds a list (API D7).
+const maxList = 1000
+
+// Act follows or unfollows.
+func (s *Server) Act(ctx context.Context, in *pb.ActRequest, out *pb.ActResponse) error {
+	if err := batch.Check([]int64{in.UserId, in.TargetId}); err != nil {
+		return err
+	}
+	switch in.TargetId {
+	case in.UserId:
+		return errs.New(errs.Invalid, "不能对自己进行该操作！")
+	case model.SystemUserID:
+		return errs.New(errs.Forbidden, "不能关注系统账号")
+	}
+	act := s.store.unfollow
+	if in.Follow {
+		act = s.store.follow
+	}
+	changed, err := act(ctx, in.UserId, in.TargetId)
+	out.Already = err == nil && !changed
+	return err
+}
+
+// Following returns whom the user follows, latest first.
+func (s *Server) Following(ctx context.Context, in *pb.FollowingRequest, out *pb.FollowingResponse) error {
+	var err error
+	out.UserIds, err = list(ctx, s.store.following, in.UserId, in.Limit)
+	return err
+}
+
+// Followers returns who follows the user, latest first.
+func (s *Server) Followers(ctx context.Context, in *pb.FollowersRequest, out *pb.FollowersResponse) error {
+	var err error
+	out.UserIds, err = list(ctx, s.store.followers, in.UserId, in.Limit)
+	return err
+}
+
+// Friends returns who follows the user and is followed back, latest first.
+func (s *Server) Friends(ctx context.Context, in *pb.FriendsRequest, out *pb.FriendsResponse) error {
+	var err error
+	out.UserIds, err = list(ctx, s.store.friends, in.UserId, in.Limit)
+	return err
+}
+
+// list checks what the three lists are asked alike.
+func list(ctx context.Context, read func(ctx context.Context, userID int64, limit int) ([]int64, error), userID int64, limit int32) ([]int64, error) {
+	if err := batch.Check([]int64{userID}); err != nil {
+		return nil, err
+	}
+	return read(ctx, userID, batch.Limit(limit, maxList))
+}
+
+// Stats returns the counters of users and whether the viewer follows them.
+func (s *Server) Stats(ctx context.Context, in *pb.StatsRequest, out *pb.StatsResponse) error {
+	if err := batch.Check(in.UserIds); err != nil {
+		return err
+	}
+	rows, err := s.store.stats(ctx, in.ViewerId, in.UserIds)
+	if err != nil {
+		return err
+	}
+	out.Users = toStats(in.UserIds, rows)
+	return nil
+}

@@ -1,0 +1,115 @@
+package relation
+
+import (
+	"context"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"backbeat/app/id"
+	"backbeat/model"
+)
+
+type store struct {
+	db  *gorm.DB
+	ids *id.Generator
+}
+
+// follow reports whether the follow is new.
+func (s *store) follow(ctx context.Context, followerID, followeeID int64) (changed bool, err error) {
+	row := model.Follow{FollowerID: followerID, FolloweeID: followeeID, Seq: s.ids.Next()}
+	err = model.Transact(ctx, s.db, func(tx *gorm.DB) error {
+		inserted := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&row)
+		changed = inserted.RowsAffected > 0
+		if inserted.Error != nil || !changed {
+			return inserted.Error
+		}
+		return count(tx, followerID, followeeID, 1)
+	})
+	return changed, model.Wrap(err, "user %d following user %d", followerID, followeeID)
+}
+
+// unfollow reports whether there was a follow.
+func (s *store) unfollow(ctx context.Context, followerID, followeeID int64) (changed bool, err error) {
+	err = model.Transact(ctx, s.db, func(tx *gorm.DB) error {
+		deleted := tx.Where("follower_id = ? AND followee_id = ?", followerID, followeeID).Delete(&model.Follow{})
+		changed = deleted.RowsAffected > 0
+		if deleted.Error != nil || !changed {
+			return deleted.Error
+		}
+		return count(tx, followerID, followeeID, -1)
+	})
+	return changed, model.Wrap(err, "user %d unfollowing user %d", followerID, followeeID)
+}
+
+// count adds to the counters of both users, last in the transaction and in the
+// order of their ids: two users who follow each other at once must not wait for
+// one another.
+func count(tx *gorm.DB, followerID, followeeID, change int64) error {
+	first := model.FollowUser{UserID: followerID, Follows: change}
+	second := model.FollowUser{UserID: followeeID, Followers: change}
+	if second.UserID < first.UserID {
+		first, second = second, first
+	}
+	for _, row := range []model.FollowUser{first, second} {
+		err := tx.Clauses(clause.OnConflict{
+			Columns: []clause.Column{{Name: "user_id"}},
+			DoUpdates: clause.Assignments(map[string]any{
+				"follows":   gorm.Expr("follow_users.follows + ?", row.Follows),
+				"followers": gorm.Expr("follow_users.followers + ?", row.Followers),
+			}),
+		}).Create(&row).Error
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// following returns up to limit users whom the user follows, latest first.
+func (s *store) following(ctx context.Context, userID int64, limit int) ([]int64, error) {
+	var ids []int64
+	err := s.db.WithContext(ctx).Model(&model.Follow{}).Where("follower_id = ?", userID).
+		Order("seq DESC, followee_id DESC").Limit(limit).Pluck("followee_id", &ids).Error
+	return ids, model.Wrap(err, "listing whom user %d follows", userID)
+}
+
+// followers returns up to limit users who follow the user, latest first.
+func (s *store) followers(ctx context.Context, userID int64, limit int) ([]int64, error) {
+	var ids []int64
+	err := s.db.WithContext(ctx).Model(&model.Follow{}).Where("followee_id = ?", userID).
+		Order("seq DESC, follower_id DESC").Limit(limit).Pluck("follower_id", &ids).Error
+	return ids, model.Wrap(err, "listing the followers of user %d", userID)
+}
+
+// friends returns up to limit users who follow the user and are followed back,
+// the latest to become so first.
+func (s *store) friends(ctx context.Context, userID int64, limit int) ([]int64, error) {
+	var ids []int64
+	err := s.db.WithContext(ctx).Table("follows AS mine").
+		Joins("JOIN follows AS theirs ON theirs.follower_id = mine.followee_id AND theirs.followee_id = mine.follower_id").
+		Where("mine.follower_id = ?", userID).
+		Order("CASE WHEN mine.seq > theirs.seq THEN mine.seq ELSE theirs.seq END DESC, mine.followee_id DESC").
+		Limit(limit).Pluck("mine.followee_id", &ids).Error
+	return ids, model.Wrap(err, "listing the friends of user %d", userID)
+}
+
+// stat is what the counters and a viewer's follows say of a user.
+type stat struct {
+	UserID, Follows, Followers int64
+	IsFollow                   bool
+}
+
+// stats returns what is known of the users. Those without a row were never in a
+// follow: whoever is followed has a counter.
+func (s *store) stats(ctx context.Context, viewerID int64, userIDs []int64) ([]stat, error) {
+	if len(userIDs) == 0 {
+		return nil, nil
+	}
+	var rows []stat
+	err := s.db.WithContext(ctx).Table("follow_users AS u").
+		Select("u.user_id, u.follows, u.followers, f.follower_id IS NOT NULL AS is_follow").
+		Joins("LEFT JOIN follows AS f ON f.follower_id = ? AND f.followee_id = u.user_id", viewerID).
+		Where("u.user_id IN ?", userIDs).Scan(&rows).Error
+	return rows, model.Wrap(err, "reading the follow counters of %d users", len(userIDs))
+}
