@@ -1,0 +1,196 @@
+package favorite
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Pending holds the writes that were accepted and may not be applied yet, so that
+// their user sees them. It holds views: losing it loses no like.
+//
+// Several writes of one (user, video) can be on their way at once; the newest
+// shows. Whoever takes his own back uncovers the one below, whichever order they
+// are taken back in.
+type Pending interface {
+	// allocate enters act, given the row, with a version above act.version, row's
+	// and those of the entries, and returns it with the state known until now. The
+	// entry is provisional: it goes by itself unless kept. With errFull no entry was
+	// made and version is the highest known.
+	allocate(ctx context.Context, act, row write) (version int64, liked bool, err error)
+	// keep makes act's entry last until it is settled; older ones are done with.
+	keep(ctx context.Context, act write) error
+	// takeBack removes act's entry and nobody else's.
+	takeBack(ctx context.Context, act write) error
+	// settle shortens the lives of all entries not newer than what was applied. It
+	// deletes none: a reader may hold an older row.
+	settle(ctx context.Context, applied []write) error
+	// of returns the newest entry of each video the user has one for.
+	of(ctx context.Context, user int64) ([]write, error)
+}
+
+// Bounds of the entries: videos a user has entries for, and entries of one video.
+const (
+	maxVideos  = 1000
+	maxEntries = 16
+)
+
+// errFull says that a bound is met: the queue is far behind.
+var errFull = errors.New("too many pending likes")
+
+// Lives of pending entries.
+const (
+	// provisionalLife is how long an entry shows whose write nobody has confirmed:
+	// if the process dies in between, so does the entry.
+	provisionalLife = 10 * time.Second
+	// keptLife is how long the worker may take before a confirmed write stops to
+	// show until it is applied.
+	keptLife = 24 * time.Hour
+	// settledLife is how long an entry outlives its application: longer than any
+	// cache of flags.
+	settledLife = 10 * time.Second
+)
+
+// lives are how long entries last.
+type lives struct{ provisional, kept, settled time.Duration }
+
+var usualLives = lives{provisionalLife, keptLife, settledLife}
+
+// MemoryPending is Pending in the process, for a service and a worker that share
+// it.
+type MemoryPending struct {
+	now   func() time.Time
+	lives lives
+
+	mu sync.Mutex
+	// users maps a user and a video to entries, newest first.
+	users map[int64]map[int64][]entry
+	// sweepAt is the number of users at which those without live entries go.
+	sweepAt int
+}
+
+type entry struct {
+	write
+	provisional bool
+	expires     time.Time
+}
+
+// minSweep is the number of users below which sweeping is not worth it.
+const minSweep = 1024
+
+// NewMemoryPending returns an empty Pending in memory that reads the time from now.
+func NewMemoryPending(now func() time.Time) *MemoryPending {
+	return &MemoryPending{now: now, lives: usualLives, users: map[int64]map[int64][]entry{}, sweepAt: minSweep}
+}
+
+func (m *MemoryPending) allocate(_ context.Context, act, row write) (int64, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sweep()
+	m.clean(act.user)
+	videos := m.users[act.user]
+	entries := videos[act.video]
+	known := row
+	if len(entries) > 0 && entries[0].version > row.version {
+		known = entries[0].write
+	}
+	if len(entries) >= maxEntries || len(entries) == 0 && len(videos) >= maxVideos {
+		return known.version, known.liked, errFull
+	}
+	act.version = max(act.version, known.version+1)
+	if videos == nil {
+		videos = map[int64][]entry{}
+		m.users[act.user] = videos
+	}
+	videos[act.video] = slices.Insert(entries, 0, entry{act, true, m.now().Add(m.lives.provisional)})
+	return act.version, known.liked, nil
+}
+
+func (m *MemoryPending) keep(_ context.Context, act write) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.clean(act.user)
+	entries := m.users[act.user][act.video]
+	for i := range entries {
+		if entries[i].version == act.version {
+			if entries[i].provisional {
+				entries[i].provisional, entries[i].expires = false, m.now().Add(m.lives.kept)
+			}
+			m.users[act.user][act.video] = entries[:i+1]
+			break
+		}
+	}
+	return nil
+}
+
+func (m *MemoryPending) takeBack(_ context.Context, act write) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.filter(act.user, act.video, func(e entry) bool { return e.version != act.version })
+	return nil
+}
+
+func (m *MemoryPending) settle(_ context.Context, applied []write) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	soon := m.now().Add(m.lives.settled)
+	for _, w := range applied {
+		entries := m.users[w.user][w.video]
+		for i := range entries {
+			if e := &entries[i]; e.version <= w.version {
+				e.provisional = false
+				if e.expires.After(soon) {
+					e.expires = soon
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (m *MemoryPending) of(_ context.Context, user int64) ([]write, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.clean(user)
+	waiting := make([]write, 0, len(m.users[user]))
+	for _, entries := range m.users[user] {
+		waiting = append(waiting, entries[0].write)
+	}
+	return waiting, nil
+}
+
+// clean removes the user's entries that have expired.
+func (m *MemoryPending) clean(user int64) {
+	now := m.now()
+	for video := range m.users[user] {
+		m.filter(user, video, func(e entry) bool { return e.expires.After(now) })
+	}
+}
+
+// filter keeps the entries that pass, and nothing empty.
+func (m *MemoryPending) filter(user, video int64, pass func(entry) bool) {
+	videos := m.users[user]
+	entries := slices.DeleteFunc(videos[video], func(e entry) bool { return !pass(e) })
+	if len(entries) > 0 {
+		videos[video] = entries
+		return
+	}
+	delete(videos, video)
+	if len(videos) == 0 {
+		delete(m.users, user)
+	}
+}
+
+// sweep cleans all users each time their number has doubled, so that the memory
+// of those who never return is given back at a constant cost per entry.
+func (m *MemoryPending) sweep() {
+	if len(m.users) < m.sweepAt {
+		return
+	}
+	for user := range m.users {
+		m.clean(user)
+	}
+	m.sweepAt = max(minSweep, 2*len(m.users))
+}

@@ -1,0 +1,289 @@
+package favorite
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"backbeat/app/errs"
+)
+
+// redisBudget bounds one call, so that a stalled Redis delays a request no more.
+const redisBudget = 100 * time.Millisecond
+
+// RedisPending is Pending on Redis, for instances that share it: a hash per user
+// holds the entries of a video under its id, newest first, each as
+// "version,liked,author,provisional,expires;". Scripts make each step atomic, and
+// Redis's own clock decides what has expired. Its errors are Unavailable.
+type RedisPending struct {
+	client redis.UniversalClient
+	lives  lives
+}
+
+// NewRedisPending returns the Pending on the server that client reaches.
+func NewRedisPending(client redis.UniversalClient) *RedisPending {
+	return &RedisPending{client, usualLives}
+}
+
+// prelude is shared by the scripts. load drops what has expired; numbers are
+// written with %.0f because Lua's own form loses digits.
+const prelude = `
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local function load(packed)
+  local entries = {}
+  for version, liked, author, provisional, expires in string.gmatch(packed or '', '(%d+),(%d),(%d+),(%d),(%d+);') do
+    if tonumber(expires) > now then
+      entries[#entries + 1] = {version = tonumber(version), liked = liked, author = author,
+        provisional = provisional, expires = tonumber(expires)}
+    end
+  end
+  return entries
+end
+
+local function save(video, entries)
+  if #entries == 0 then
+    redis.call('HDEL', KEYS[1], video)
+    return
+  end
+  local packed = {}
+  for i, e in ipairs(entries) do
+    packed[i] = string.format('%.0f,%s,%s,%s,%.0f;', e.version, e.liked, e.author, e.provisional, e.expires)
+  end
+  redis.call('HSET', KEYS[1], video, table.concat(packed))
+end
+
+-- clean drops what has expired of all videos and returns when the rest has.
+local function clean()
+  local last = 0
+  local all = redis.call('HGETALL', KEYS[1])
+  for i = 1, #all, 2 do
+    local entries = load(all[i + 1])
+    if #entries == 0 then
+      redis.call('HDEL', KEYS[1], all[i])
+    end
+    for _, e in ipairs(entries) do
+      last = math.max(last, e.expires)
+    end
+  end
+  return last
+end
+`
+
+// allocateScript takes video, proposed version, liked, author, the row's version
+// and liked, the provisional life and the two bounds. It returns
+// whether the entry was made, its version and the state known before.
+var allocateScript = redis.NewScript(prelude + `
+local video, proposed, liked, author = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local version, known = tonumber(ARGV[5]), ARGV[6]
+local entries = load(redis.call('HGET', KEYS[1], video))
+if #entries > 0 and entries[1].version > version then
+  version, known = entries[1].version, entries[1].liked
+end
+if #entries == 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[8]) then
+  clean()
+  if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[8]) then
+    return {0, string.format('%.0f', version), known}
+  end
+end
+if #entries >= tonumber(ARGV[9]) then
+  return {0, string.format('%.0f', version), known}
+end
+version = math.max(proposed, version + 1)
+table.insert(entries, 1, {version = version, liked = liked, author = author,
+  provisional = '1', expires = now + tonumber(ARGV[7])})
+save(video, entries)
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[7]) then
+  redis.call('PEXPIRE', KEYS[1], ARGV[7])
+end
+return {1, string.format('%.0f', version), known}
+`)
+
+// keepScript takes video, version and the kept life.
+var keepScript = redis.NewScript(prelude + `
+local video, version = ARGV[1], tonumber(ARGV[2])
+local entries, kept = load(redis.call('HGET', KEYS[1], video)), {}
+for _, e in ipairs(entries) do
+  kept[#kept + 1] = e
+  if e.version == version then
+    if e.provisional == '1' then
+      e.provisional, e.expires = '0', now + tonumber(ARGV[3])
+      if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then
+        redis.call('PEXPIRE', KEYS[1], ARGV[3])
+      end
+    end
+    break
+  end
+end
+save(video, kept)
+return 1
+`)
+
+// takeBackScript takes video and version.
+var takeBackScript = redis.NewScript(prelude + `
+local video, version = ARGV[1], tonumber(ARGV[2])
+local kept = {}
+for _, e in ipairs(load(redis.call('HGET', KEYS[1], video))) do
+  if e.version ~= version then
+    kept[#kept + 1] = e
+  end
+end
+save(video, kept)
+return 1
+`)
+
+// settleScript takes the settled life, then videos and versions in turn.
+var settleScript = redis.NewScript(prelude + `
+local soon = now + tonumber(ARGV[1])
+for i = 2, #ARGV, 2 do
+  local entries = load(redis.call('HGET', KEYS[1], ARGV[i]))
+  for _, e in ipairs(entries) do
+    if e.version <= tonumber(ARGV[i + 1]) then
+      e.provisional, e.expires = '0', math.min(e.expires, soon)
+    end
+  end
+  save(ARGV[i], entries)
+end
+local last = clean()
+if last > 0 then
+  redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last))
+end
+return 1
+`)
+
+// ofScript returns video, version, liked and author of each newest entry.
+var ofScript = redis.NewScript(prelude + `
+local all, found = redis.call('HGETALL', KEYS[1]), {}
+for i = 1, #all, 2 do
+  local e = load(all[i + 1])[1]
+  if e then
+    found[#found + 1] = all[i]
+    found[#found + 1] = string.format('%.0f', e.version)
+    found[#found + 1] = e.liked
+    found[#found + 1] = e.author
+  end
+end
+return found
+`)
+
+func (r *RedisPending) allocate(ctx context.Context, act, row write) (int64, bool, error) {
+	reply, err := r.run(ctx, allocateScript, act.user,
+		act.video, act.version, flag(act.liked), act.author, row.version, flag(row.liked),
+		r.lives.provisional.Milliseconds(), maxVideos, maxEntries).Slice()
+	if err != nil {
+		return 0, false, errs.Wrap(errs.Unavailable, err, "allocating a version of user %d for video %d", act.user, act.video)
+	}
+	numbers, err := parse(reply)
+	if err != nil || len(numbers) != 3 {
+		return 0, false, errs.Wrap(errs.Internal, fmt.Errorf("unexpected reply %v", reply), "allocating a version of user %d for video %d", act.user, act.video)
+	}
+	made, version, known := numbers[0] == 1, numbers[1], numbers[2] == 1
+	if !made {
+		return version, known, errFull
+	}
+	return version, known, nil
+}
+
+func (r *RedisPending) keep(ctx context.Context, act write) error {
+	err := r.run(ctx, keepScript, act.user, act.video, act.version, r.lives.kept.Milliseconds()).Err()
+	if err != nil {
+		return errs.Wrap(errs.Unavailable, err, "keeping the pending like of user %d for video %d", act.user, act.video)
+	}
+	return nil
+}
+
+func (r *RedisPending) takeBack(ctx context.Context, act write) error {
+	err := r.run(ctx, takeBackScript, act.user, act.video, act.version).Err()
+	if err != nil {
+		return errs.Wrap(errs.Unavailable, err, "taking back the pending like of user %d for video %d", act.user, act.video)
+	}
+	return nil
+}
+
+func (r *RedisPending) settle(ctx context.Context, applied []write) error {
+	byUser := map[int64][]any{}
+	for _, w := range applied {
+		if byUser[w.user] == nil {
+			byUser[w.user] = []any{r.lives.settled.Milliseconds()}
+		}
+		byUser[w.user] = append(byUser[w.user], w.video, w.version)
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisBudget)
+	defer cancel()
+	send := func(call func(redis.Scripter, int64, []any) *redis.Cmd) error {
+		_, err := r.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+			for user, args := range byUser {
+				call(pipe, user, args)
+			}
+			return nil
+		})
+		return err
+	}
+	err := send(func(pipe redis.Scripter, user int64, args []any) *redis.Cmd {
+		return settleScript.EvalSha(ctx, pipe, []string{pendingKey(user)}, args...)
+	})
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		err = send(func(pipe redis.Scripter, user int64, args []any) *redis.Cmd {
+			return settleScript.Eval(ctx, pipe, []string{pendingKey(user)}, args...)
+		})
+	}
+	if err != nil {
+		return errs.Wrap(errs.Unavailable, err, "settling %d pending likes", len(applied))
+	}
+	return nil
+}
+
+func (r *RedisPending) of(ctx context.Context, user int64) ([]write, error) {
+	reply, err := r.run(ctx, ofScript, user).Slice()
+	if err != nil {
+		return nil, errs.Wrap(errs.Unavailable, err, "reading pending likes of user %d", user)
+	}
+	numbers, err := parse(reply)
+	if err != nil || len(numbers)%4 != 0 {
+		return nil, errs.Wrap(errs.Internal, fmt.Errorf("unexpected reply %v", reply), "reading pending likes of user %d", user)
+	}
+	waiting := make([]write, 0, len(numbers)/4)
+	for ; len(numbers) > 0; numbers = numbers[4:] {
+		waiting = append(waiting, write{user: user, video: numbers[0], version: numbers[1], liked: numbers[2] == 1, author: numbers[3]})
+	}
+	return waiting, nil
+}
+
+// run runs a script on the user's hash within the budget.
+func (r *RedisPending) run(ctx context.Context, script *redis.Script, user int64, args ...any) *redis.Cmd {
+	ctx, cancel := context.WithTimeout(ctx, redisBudget)
+	defer cancel()
+	return script.Run(ctx, r.client, []string{pendingKey(user)}, args...)
+}
+
+func pendingKey(user int64) string { return "favorite:pending:" + strconv.FormatInt(user, 10) }
+
+func flag(liked bool) int {
+	if liked {
+		return 1
+	}
+	return 0
+}
+
+// parse reads numbers, which scripts return as integers or as text.
+func parse(reply []any) ([]int64, error) {
+	numbers := make([]int64, len(reply))
+	for i, item := range reply {
+		switch value := item.(type) {
+		case int64:
+			numbers[i] = value
+		case string:
+			var err error
+			if numbers[i], err = strconv.ParseInt(value, 10, 64); err != nil {
+				return nil, err
+			}
+		default:
+			return nil, fmt.Errorf("%T is no number", item)
+		}
+	}
+	return numbers, nil
+}

@@ -1,0 +1,134 @@
+package favorite
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/proto"
+
+	"backbeat/app/batch"
+	"backbeat/app/errs"
+	"backbeat/app/id"
+	"backbeat/mq"
+	"backbeat/proto/event"
+	pb "backbeat/proto/favorite"
+)
+
+// listMax is the longest list of liked videos (API D7).
+const listMax = 1000
+
+// publishTimeout bounds the wait for the queue. It must end well before an
+// unconfirmed pending entry does.
+const publishTimeout = provisionalLife / 2
+
+var _ pb.FavoriteHandler = (*Service)(nil)
+
+// Act takes a like or unlike. What is known of the state only chooses the answer:
+// the write always goes out, since what is known may be old.
+func (s *Service) Act(ctx context.Context, in *pb.ActRequest, out *pb.ActResponse) error {
+	act := write{user: in.UserId, video: in.VideoId, author: in.AuthorId, liked: in.Liked}
+	if err := check(act); err != nil {
+		return err
+	}
+	row, err := s.store.row(ctx, act.user, act.video)
+	if err != nil {
+		return err
+	}
+	act.version = s.clock.after(row.version)
+	version, known, err := s.pending.allocate(ctx, act, row)
+	s.clock.see(version)
+	if err != nil {
+		s.log.DebugContext(ctx, "like applied at once, without a pending entry", "user", act.user, "video", act.video, "error", err)
+		out.Already = row.liked == act.liked
+		return s.store.apply(ctx, []write{act}, s.clock.after)
+	}
+	act.version = version
+	out.Already = known == act.liked
+	return s.send(ctx, act)
+}
+
+// send puts an act with its pending entry into the queue, and settles what
+// becomes of the entry even if the caller has gone.
+func (s *Service) send(ctx context.Context, act write) error {
+	body, err := proto.Marshal(&event.FavoriteWrite{
+		UserId: act.user, VideoId: act.video, AuthorId: act.author, Liked: act.liked, Version: act.version,
+	})
+	if err != nil {
+		return errs.Wrap(errs.Internal, err, "encoding like of video %d by user %d", act.video, act.user)
+	}
+	publishing, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	refused := s.queue.Publish(publishing, Queue, mq.Message{Type: messageType, Body: body})
+	conclude := s.pending.keep
+	if refused != nil {
+		conclude = s.pending.takeBack
+	}
+	if err := conclude(context.WithoutCancel(ctx), act); err != nil {
+		s.log.DebugContext(ctx, "pending like left to expire", "user", act.user, "video", act.video, "error", err)
+	}
+	if refused != nil {
+		return errs.Wrap(errs.Unavailable, refused, "queueing like of video %d by user %d", act.video, act.user)
+	}
+	return nil
+}
+
+// ListLiked lists what a user likes, whoever asks.
+func (s *Service) ListLiked(ctx context.Context, in *pb.ListLikedRequest, out *pb.ListLikedResponse) error {
+	if err := batch.Check([]int64{in.UserId}); err != nil {
+		return err
+	}
+	limit := batch.Limit(in.Limit, listMax)
+	waiting := s.waiting(ctx, in.UserId)
+	rows, err := s.store.liked(ctx, in.UserId, limit, waiting)
+	if err != nil {
+		return err
+	}
+	out.VideoIds = latest(rows, waiting, limit)
+	return nil
+}
+
+// Stats counts likes as the viewer should see them: their own acts included,
+// also those that still wait.
+func (s *Service) Stats(ctx context.Context, in *pb.StatsRequest, out *pb.StatsResponse) error {
+	if err := batch.Check(in.VideoIds); err != nil {
+		return err
+	}
+	if err := batch.Check(in.UserIds); err != nil {
+		return err
+	}
+	if in.ViewerId < 0 {
+		return errs.New(errs.Invalid, "用户编号无效")
+	}
+	// Pending entries are read before the rows: one that is gone by then was
+	// applied earlier still, so the rows show it.
+	var waiting []write
+	if in.ViewerId > 0 {
+		waiting = s.waiting(ctx, in.ViewerId)
+	}
+	stored, err := s.store.stats(ctx, in.ViewerId, in.VideoIds, in.UserIds, waiting)
+	if err != nil {
+		return err
+	}
+	stored.add(in.ViewerId, waiting)
+	out.Videos, out.Users = stored.videos, stored.users
+	return nil
+}
+
+// waiting returns the user's pending entries, none when they can't be read: the
+// rows are right, only late.
+func (s *Service) waiting(ctx context.Context, user int64) []write {
+	waiting, err := s.pending.of(ctx, user)
+	if err != nil {
+		s.log.DebugContext(ctx, "pending likes not read", "user", user, "error", err)
+		return nil
+	}
+	return waiting
+}
+
+func check(act write) error {
+	for _, number := range []int64{act.user, act.video, act.author} {
+		if number <= 0 || number > id.Max {
+			return errs.New(errs.Invalid, "编号无效")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,274 @@
+package favorite
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"backbeat/model"
+)
+
+// store is the tables. Its errors carry kinds.
+type store struct{ db *gorm.DB }
+
+// row returns what the user last said of the video, nothing at version 0.
+func (s *store) row(ctx context.Context, user, video int64) (write, error) {
+	var rows []model.Favorite
+	err := s.db.WithContext(ctx).Where("user_id = ? AND video_id = ?", user, video).Limit(1).Find(&rows).Error
+	if err != nil {
+		return write{}, model.Wrap(err, "reading favorite of user %d for video %d", user, video)
+	}
+	if len(rows) == 0 {
+		return write{user: user, video: video}, nil
+	}
+	return fromRow(rows[0]), nil
+}
+
+// apply brings writes into the tables in one transaction: those newer than their
+// rows take effect, the others none, so repeating it changes nothing. With
+// version set, each write's version comes from it, given the row's, under the
+// row's lock.
+//
+// The order of the steps matters. A row that is inserted before it is locked can
+// be locked: with the lock first, two appliers both find no row and both count.
+// Counters come last, since they are what strangers' likes share.
+func (s *store) apply(ctx context.Context, writes []write, version func(row int64) int64) error {
+	writes = newest(writes)
+	err := model.Transact(ctx, s.db, func(tx *gorm.DB) error {
+		rows, err := lockRows(tx, writes)
+		if err != nil {
+			return err
+		}
+		changes := change{videos: map[int64]int64{}, received: map[int64]int64{}, given: map[int64]int64{}}
+		for _, w := range writes {
+			row := rows[key{w.user, w.video}]
+			if version != nil {
+				w.version = version(row.version)
+			}
+			if w.version > row.version {
+				changes.count(row, w)
+			}
+		}
+		return changes.save(tx)
+	})
+	return model.Wrap(err, "applying %d likes", len(writes))
+}
+
+// key names what versions are compared within.
+type key struct{ user, video int64 }
+
+// newest returns the newest write of each key, in key order: the order everyone
+// locks in.
+func newest(writes []write) []write {
+	byKey := make(map[key]write, len(writes))
+	for _, w := range writes {
+		k := key{w.user, w.video}
+		if known, ok := byKey[k]; !ok || w.version > known.version {
+			byKey[k] = w
+		}
+	}
+	return slices.SortedFunc(maps.Values(byKey), func(a, b write) int {
+		return cmp.Or(cmp.Compare(a.user, b.user), cmp.Compare(a.video, b.video))
+	})
+}
+
+// lockRows makes sure that each write has a row, locks them and reads them.
+func lockRows(tx *gorm.DB, writes []write) (map[key]write, error) {
+	missing := make([]model.Favorite, len(writes))
+	where := make([]string, len(writes))
+	keys := make([]any, 0, 2*len(writes))
+	for i, w := range writes {
+		missing[i] = model.Favorite{UserID: w.user, VideoID: w.video, AuthorID: w.author}
+		where[i] = "(user_id = ? AND video_id = ?)"
+		keys = append(keys, w.user, w.video)
+	}
+	if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&missing).Error; err != nil {
+		return nil, err
+	}
+	var found []model.Favorite
+	err := tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).
+		Where(strings.Join(where, " OR "), keys...).Order("user_id, video_id").Find(&found).Error
+	if err != nil {
+		return nil, err
+	}
+	rows := make(map[key]write, len(found))
+	for _, row := range found {
+		rows[key{row.UserID, row.VideoID}] = fromRow(row)
+	}
+	return rows, nil
+}
+
+// change is what a batch does to the tables.
+type change struct {
+	rows []model.Favorite
+	// videos, received and given are what the counters of a video, of an author
+	// and of a user grow by.
+	videos, received, given map[int64]int64
+}
+
+// count takes back what row counted for and adds what w does.
+func (c *change) count(row, w write) {
+	if row.liked {
+		c.videos[row.video]--
+		c.received[row.author]--
+		c.given[row.user]--
+	}
+	if w.liked {
+		c.videos[w.video]++
+		c.received[w.author]++
+		c.given[w.user]++
+	}
+	c.rows = append(c.rows, model.Favorite{
+		UserID: w.user, VideoID: w.video, AuthorID: w.author, Liked: w.liked, Version: w.version,
+	})
+}
+
+// save writes rows and counters with one statement a table, in key order.
+func (c *change) save(tx *gorm.DB) error {
+	if len(c.rows) == 0 {
+		return nil
+	}
+	err := tx.Clauses(clause.OnConflict{
+		Columns:   []clause.Column{{Name: "user_id"}, {Name: "video_id"}},
+		DoUpdates: clause.AssignmentColumns([]string{"author_id", "liked", "version"}),
+	}).Create(&c.rows).Error
+	if err != nil {
+		return err
+	}
+	var videos []model.FavoriteVideo
+	for _, id := range slices.Sorted(maps.Keys(c.videos)) {
+		if c.videos[id] != 0 {
+			videos = append(videos, model.FavoriteVideo{VideoID: id, Likes: c.videos[id]})
+		}
+	}
+	if err := grow(tx, &videos, len(videos), "favorite_videos", "video_id", "likes"); err != nil {
+		return err
+	}
+	ids := maps.Clone(c.received)
+	maps.Copy(ids, c.given)
+	var users []model.FavoriteUser
+	for _, id := range slices.Sorted(maps.Keys(ids)) {
+		if c.received[id] != 0 || c.given[id] != 0 {
+			users = append(users, model.FavoriteUser{UserID: id, Received: c.received[id], Given: c.given[id]})
+		}
+	}
+	return grow(tx, &users, len(users), "favorite_users", "user_id", "received", "given")
+}
+
+// grow adds the columns of n rows to those of the table, which starts from zero.
+// Inserting what may be there locks in the order of the rows; an update would
+// lock in the order of its plan.
+func grow(tx *gorm.DB, rows any, n int, table, key string, columns ...string) error {
+	if n == 0 {
+		return nil
+	}
+	format := "excluded.%s"
+	if tx.Name() == "mysql" {
+		format = "VALUES(%s)"
+	}
+	add := map[string]any{}
+	for _, column := range columns {
+		add[column] = gorm.Expr(table + "." + column + " + " + strings.ReplaceAll(format, "%s", column))
+	}
+	return tx.Clauses(clause.OnConflict{
+		Columns:   []clause.Column{{Name: key}},
+		DoUpdates: clause.Assignments(add),
+	}).Create(rows).Error
+}
+
+// What a row of the union in stats is about.
+const (
+	kindVideo = iota
+	kindUser
+	kindRow
+)
+
+// stats reads the counts of videos and users, and the viewer's rows of those
+// videos and of what waits, all in one statement: one snapshot.
+func (s *store) stats(ctx context.Context, viewer int64, videos, users []int64, waiting []write) (*stats, error) {
+	var parts []string
+	var args []any
+	if len(videos) > 0 {
+		parts = append(parts, "SELECT ? AS kind, video_id AS id, likes AS a, 0 AS b FROM favorite_videos WHERE video_id IN ?")
+		args = append(args, kindVideo, padded(videos))
+	}
+	if len(users) > 0 {
+		parts = append(parts, "SELECT ? AS kind, user_id AS id, received AS a, given AS b FROM favorite_users WHERE user_id IN ?")
+		args = append(args, kindUser, padded(users))
+	}
+	if own := slices.Concat(videos, videosOf(waiting)); viewer > 0 && len(own) > 0 {
+		parts = append(parts, "SELECT ? AS kind, video_id AS id, version AS a, CASE WHEN liked THEN 1 ELSE 0 END AS b FROM favorites WHERE user_id = ? AND video_id IN ?")
+		args = append(args, kindRow, viewer, padded(own))
+	}
+	result := newStats(videos, users)
+	if len(parts) == 0 {
+		return result, nil
+	}
+	var found []struct {
+		Kind     int
+		ID, A, B int64
+	}
+	if err := s.db.WithContext(ctx).Raw(strings.Join(parts, " UNION ALL "), args...).Scan(&found).Error; err != nil {
+		return nil, model.Wrap(err, "reading likes of %d videos and %d users", len(videos), len(users))
+	}
+	for _, row := range found {
+		switch row.Kind {
+		case kindVideo:
+			result.videos[row.ID].FavoriteCount = row.A
+		case kindUser:
+			result.users[row.ID].TotalFavorited, result.users[row.ID].FavoriteCount = row.A, row.B
+		case kindRow:
+			result.rows[row.ID] = write{user: viewer, video: row.ID, version: row.A, liked: row.B == 1}
+		}
+	}
+	return result, nil
+}
+
+// liked returns enough of the user's likes, latest first, for limit of them to
+// remain when those that wait take effect, and the rows of those that wait, in
+// one snapshot. A row may come twice.
+func (s *store) liked(ctx context.Context, user int64, limit int, waiting []write) ([]write, error) {
+	statement := "SELECT video_id, version, 1 AS state FROM (SELECT video_id, version FROM favorites WHERE user_id = ? AND liked = ? ORDER BY version DESC LIMIT ?) AS latest"
+	args := []any{user, true, limit + len(waiting)}
+	if len(waiting) > 0 {
+		statement += " UNION ALL SELECT video_id, version, CASE WHEN liked THEN 1 ELSE 0 END AS state FROM favorites WHERE user_id = ? AND video_id IN ?"
+		args = append(args, user, padded(videosOf(waiting)))
+	}
+	var found []struct{ VideoID, Version, State int64 }
+	if err := s.db.WithContext(ctx).Raw(statement, args...).Scan(&found).Error; err != nil {
+		return nil, model.Wrap(err, "listing likes of user %d", user)
+	}
+	rows := make([]write, len(found))
+	for i, row := range found {
+		rows[i] = write{user: user, video: row.VideoID, version: row.Version, liked: row.State == 1}
+	}
+	return rows, nil
+}
+
+// padded repeats the last id up to a power of two, so that lists of all lengths
+// share a few prepared statements.
+func padded(ids []int64) []int64 {
+	size := 1
+	for size < len(ids) {
+		size *= 2
+	}
+	padding := slices.Repeat(ids[len(ids)-1:], size-len(ids))
+	return slices.Concat(ids, padding)
+}
+
+func videosOf(writes []write) []int64 {
+	videos := make([]int64, len(writes))
+	for i, w := range writes {
+		videos[i] = w.video
+	}
+	return videos
+}
+
+func fromRow(row model.Favorite) write {
+	return write{row.UserID, row.VideoID, row.AuthorID, row.Liked, row.Version}
+}
