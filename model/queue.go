@@ -14,8 +14,11 @@ type QueueMessage struct {
 	// Claim names the hand-over in progress; a consumer that lost it must not
 	// settle the message.
 	Claim string `gorm:"size:36;not null"`
-	Type  string `gorm:"size:64;not null"`
-	Body  []byte `gorm:"size:1048576;not null"`
+	// Claims is how often it was handed over without being settled or put back:
+	// consumers died with it.
+	Claims int    `gorm:"not null"`
+	Type   string `gorm:"size:64;not null"`
+	Body   []byte `gorm:"size:1048576;not null"`
 	// Trace is the span context, as JSON.
 	Trace    string `gorm:"size:1024;not null"`
 	Attempts int    `gorm:"not null"`

@@ -16,8 +16,20 @@ package mq
 
 import (
 	"context"
+	"log/slog"
 	"time"
+
+	"github.com/opentracing/opentracing-go"
 )
+
+// Deps is what both queues need; every field is required.
+type Deps struct {
+	// Tracer makes the spans of what is handed over.
+	Tracer opentracing.Tracer
+	Log    *slog.Logger
+	// Now is the clock of claims, delays and deaths.
+	Now func() time.Time
+}
 
 // Queue declares a queue. Every process that publishes to or consumes from a
 // queue declares the same value.
@@ -99,6 +111,7 @@ type Broker interface {
 	Publisher
 	Consumer
 	DeadLetters
-	// Close ends connections. Consumers must have returned.
+	// Close ends connections. A consumer that hasn't returned loses the batch in
+	// hand: its handler's context is canceled, and the batch is handed over again.
 	Close() error
 }
