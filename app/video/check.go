@@ -1,0 +1,168 @@
+package video
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"image/jpeg"
+	"math"
+	"os"
+	"slices"
+	"time"
+
+	"backbeat/app/video/ffmpeg"
+)
+
+// refusal is the error for an upload that will never be published.
+type refusal struct {
+	// reason is for its author, in Chinese.
+	reason string
+	// cause is for the log.
+	cause error
+}
+
+func (r *refusal) Error() string { return r.cause.Error() }
+
+func refuse(reason, because string, args ...any) error {
+	return &refusal{reason, fmt.Errorf(because, args...)}
+}
+
+func refuseFor(bad *ffmpeg.BadFile) error {
+	if bad.Slow {
+		return &refusal{"视频处理超时，请降低清晰度后重新上传", bad}
+	}
+	return &refusal{"无法识别的视频文件", bad}
+}
+
+// Bounds of what we look at closer.
+const (
+	maxStreams = 16
+	minSide    = 16
+	maxSide    = 4096
+	// maxRate admits the slow motion of phones.
+	maxRate = 250
+	// slack is by how much a duration may differ from what it should be.
+	slack = time.Second
+)
+
+// inspect probes the original and refuses what can't be published.
+func (w *Worker) inspect(ctx context.Context, dir string) (*ffmpeg.Info, error) {
+	info, err := w.tools.Probe(ctx, dir, originalFile)
+	var bad *ffmpeg.BadFile
+	if errors.As(err, &bad) {
+		return nil, refuseFor(bad)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return info, w.admit(info)
+}
+
+func (w *Worker) admit(info *ffmpeg.Info) error {
+	video := info.Video
+	switch {
+	case video == nil:
+		return refuse("文件中没有视频画面", "no video stream")
+	case info.Streams > maxStreams:
+		return refuse("无法识别的视频文件", "%d streams", info.Streams)
+	case !slices.Contains([]string{"h264", "hevc", "vp8", "vp9", "av1", "mpeg4"}, video.Codec):
+		return refuse("不支持的视频格式", "video is %s", video.Codec)
+	case info.Audio != nil && !slices.Contains([]string{"aac", "mp3", "opus", "vorbis"}, info.Audio.Codec):
+		return refuse("不支持的音频格式", "audio is %s", info.Audio.Codec)
+	case min(video.Width, video.Height) < minSide:
+		return refuse("无法识别的视频文件", "%d×%d pixels", video.Width, video.Height)
+	case max(video.Width, video.Height) > maxSide:
+		return refuse("视频分辨率过高", "%d×%d pixels", video.Width, video.Height)
+	case video.Rate > maxRate:
+		return refuse("视频帧率过高", "%.0f pictures a second", video.Rate)
+	default:
+		return w.checkDuration(info.Duration)
+	}
+}
+
+func (w *Worker) checkDuration(duration time.Duration) error {
+	if duration > w.cfg.MaxDuration+slack {
+		return refuse(fmt.Sprintf("视频时长超过%.0f分钟", w.cfg.MaxDuration.Minutes()), "%s long", duration)
+	}
+	return nil
+}
+
+// playable reports whether every phone plays the streams as they are.
+func playable(info *ffmpeg.Info) bool {
+	video, audio := info.Video, info.Audio
+	return video.Codec == "h264" &&
+		slices.Contains([]string{"Constrained Baseline", "Baseline", "Main", "High"}, video.Profile) &&
+		slices.Contains([]string{"yuv420p", "yuvj420p"}, video.Pixels) &&
+		max(video.Width, video.Height) <= 1920 && min(video.Width, video.Height) <= 1088 && video.Rate <= 61 &&
+		(audio == nil || audio.Codec == "aac" && slices.Contains([]string{"LC", "HE-AAC", "HE-AACv2"}, audio.Profile))
+}
+
+// review probes the file to publish: what the original said of itself may be
+// wrong, and one that was cut off converts without complaint, to less.
+func (w *Worker) review(ctx context.Context, dir string, original *ffmpeg.Info) (*ffmpeg.Info, error) {
+	final, err := w.tools.Probe(ctx, dir, playFile)
+	if err != nil {
+		return nil, err
+	}
+	switch declared := original.Duration; {
+	case final.Video == nil || final.Duration == 0:
+		return nil, &ffmpeg.BadFile{Detail: "nothing to play came out"}
+	case final.Duration+slack+declared/50 < declared:
+		return nil, refuse("视频文件不完整", "%s of %s", final.Duration, declared)
+	}
+	return final, w.checkDuration(final.Duration)
+}
+
+// darkest is the mean brightness, of 255, that a cover should have.
+const darkest = 28
+
+// cover cuts a picture that isn't black: the first of several times that gives
+// one, else the brightest there is.
+func (w *Worker) cover(ctx context.Context, dir string, final *ffmpeg.Info) error {
+	brightest, best := -1.0, time.Duration(0)
+	for _, part := range []float64{0.1, 0.3, 0.5, 0.7, 0.9, 0} {
+		at := time.Duration(part * float64(final.Duration))
+		bright, err := w.cut(ctx, dir, at)
+		if err != nil || bright >= darkest {
+			return err
+		}
+		if bright > brightest {
+			brightest, best = bright, at
+		}
+	}
+	if brightest < 0 {
+		return &ffmpeg.BadFile{Detail: "no picture came out"}
+	}
+	_, err := w.cut(ctx, dir, best)
+	return err
+}
+
+// cut makes the cover of the picture at a time and returns its brightness, -1
+// when there is none.
+func (w *Worker) cut(ctx context.Context, dir string, at time.Duration) (float64, error) {
+	if err := w.tools.Cover(ctx, dir, playFile, coverFile, at); err != nil {
+		return 0, err
+	}
+	file, err := openMade(dir, coverFile)
+	if err != nil {
+		return -1, nil
+	}
+	defer file.Close()
+	return brightness(file), nil
+}
+
+// brightness returns the mean brightness of a JPEG picture, of 255; -1 when it
+// isn't one.
+func brightness(file *os.File) float64 {
+	picture, err := jpeg.Decode(file)
+	ycc, ok := picture.(*image.YCbCr)
+	if err != nil || !ok {
+		return -1
+	}
+	var sum int
+	for _, y := range ycc.Y {
+		sum += int(y)
+	}
+	return float64(sum) / math.Max(1, float64(len(ycc.Y)))
+}

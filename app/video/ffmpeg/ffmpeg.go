@@ -1,0 +1,176 @@
+// Package ffmpeg looks into video files from strangers and converts them, with
+// the programs ffprobe and ffmpeg. It promises for every file, hostile ones too:
+//
+//   - The programs read nothing but the file they are given: only the demuxers
+//     and decoders that phones' videos need, no playlists, no URLs.
+//   - They run with bounded time, memory and output, at low priority, without
+//     environment, input or network, and as nobody where the worker is root.
+//     When the worker dies, so do they.
+//   - What goes wrong is told apart: a BadFile is the file's own fault and will
+//     fail again; anything else is ours, and trying again may help.
+package ffmpeg
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"backbeat/app/errs"
+	"backbeat/app/trace"
+)
+
+const (
+	formats = "mov,mp4,matroska,webm"
+	// decoders holds ffmpeg's names: libdav1d decodes av1, mp3float mp3.
+	decoders = "h264,hevc,vp8,vp9,libdav1d,av1,mpeg4,aac,mp3float,mp3,opus,vorbis"
+	// maxPixels bounds a picture: 4096 × 4096.
+	maxPixels = "16777216"
+)
+
+// hostile is how both programs are told to open a file that a stranger made.
+var hostile = []string{
+	"-v", "error", "-hide_banner",
+	"-protocol_whitelist", "file,pipe", "-format_whitelist", formats, "-codec_whitelist", decoders, "-max_pixels", maxPixels,
+}
+
+// BadFile is the error for a file that can't be read or converted, however often
+// one tries.
+type BadFile struct {
+	// Slow is true when the file took more computing than it was granted.
+	Slow bool
+	// Detail is for the log: the end of what the program had to say.
+	Detail string
+}
+
+func (e *BadFile) Error() string { return e.Detail }
+
+// Tools is the two programs in their sandbox. It is safe for concurrent use.
+type Tools struct {
+	ffmpeg, ffprobe string
+	sandbox         sandbox
+}
+
+// New finds the programs, names in PATH or paths, and the strongest sandbox that
+// this host allows for work in folders under dir.
+func New(ctx context.Context, ffmpeg, ffprobe, dir string, log *slog.Logger) (*Tools, error) {
+	t := &Tools{}
+	var err error
+	if t.ffmpeg, err = exec.LookPath(ffmpeg); err != nil {
+		return nil, fmt.Errorf("finding ffmpeg: %w", err)
+	}
+	if t.ffprobe, err = exec.LookPath(ffprobe); err != nil {
+		return nil, fmt.Errorf("finding ffprobe: %w", err)
+	}
+	for _, t.sandbox = range sandboxes() {
+		if err = t.try(ctx, dir); err == nil {
+			log.Info("ffmpeg is ready", "sandbox", t.sandbox.name)
+			return t, nil
+		}
+		log.Warn("this host does not allow a sandbox", "sandbox", t.sandbox.name, "error", err)
+	}
+	return nil, fmt.Errorf("running ffmpeg: %w", err)
+}
+
+func (t *Tools) try(ctx context.Context, parent string) error {
+	dir, err := t.Dir(parent)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	_, err = t.run(ctx, run{"version", dir, probeLimit, t.ffmpeg, []string{"-version"}})
+	return err
+}
+
+// Dir makes a folder under parent that the programs can work in and nobody else
+// can enter. The caller removes it.
+func (t *Tools) Dir(parent string) (string, error) {
+	dir, err := os.MkdirTemp(parent, "job-")
+	if user := t.sandbox.attr.Credential; err == nil && user != nil {
+		err = os.Chown(dir, int(user.Uid), int(user.Gid))
+	}
+	if err != nil {
+		return "", errs.Wrap(errs.Unavailable, err, "making a folder to work in")
+	}
+	return dir, nil
+}
+
+// run is one run of a program.
+type run struct {
+	// step names it in traces.
+	step string
+	// dir is the folder it works in.
+	dir string
+	// limit bounds it, by the clock and in computing.
+	limit   time.Duration
+	program string
+	args    []string
+}
+
+// run runs a program and returns what it wrote to standard output.
+func (t *Tools) run(ctx context.Context, r run) (stdout []byte, err error) {
+	span, ctx := trace.Start(ctx, "ffmpeg "+r.step)
+	defer func() { trace.Fail(span, err); span.Finish() }()
+	// The system ends the program when the thread that started it dies.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	bounded, cancel := context.WithTimeout(ctx, r.limit)
+	defer cancel()
+	cmd := exec.CommandContext(bounded, r.program, r.args...)
+	attr := t.sandbox.attr
+	cmd.Dir, cmd.Env, cmd.SysProcAttr = r.dir, []string{}, &attr
+	out, said := &tail{most: 1 << 20}, &tail{most: 2 << 10}
+	cmd.Stdout, cmd.Stderr = out, said
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	if err := cmd.Start(); err != nil {
+		return nil, errs.Wrap(errs.Unavailable, err, "starting %s", r.program)
+	}
+	restrain(cmd.Process.Pid, r.limit)
+	err = cmd.Wait()
+	switch {
+	case err == nil:
+		return out.data, nil
+	case ctx.Err() != nil:
+		return nil, errs.Wrap(errs.Unavailable, ctx.Err(), "running ffmpeg %s", r.step)
+	default:
+		return nil, verdict(r, cmd.ProcessState, string(bytes.TrimSpace(said.data)))
+	}
+}
+
+// verdict says whose fault it is that a run failed. One that ran out of time
+// without computing for most of it is a victim of the host's other work.
+func verdict(r run, state *os.ProcessState, said string) error {
+	detail := fmt.Sprintf("ffmpeg %s: %s: %s", r.step, state, said)
+	status, _ := state.Sys().(syscall.WaitStatus)
+	switch {
+	case strings.Contains(said, "No space left on device"):
+		return errs.Wrap(errs.Unavailable, errors.New(detail), "working on a file")
+	case state.UserTime()+state.SystemTime() > r.limit*3/4:
+		return &BadFile{Slow: true, Detail: detail}
+	case status.Signaled() && status.Signal() == syscall.SIGKILL: // out of time, or the system out of memory
+		return errors.New(detail)
+	default:
+		return &BadFile{Detail: detail}
+	}
+}
+
+// tail is a writer that keeps the end of what is written.
+type tail struct {
+	most int
+	data []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.data = append(t.data, p[max(0, len(p)-t.most):]...)
+	t.data = t.data[max(0, len(t.data)-t.most):]
+	return len(p), nil
+}

@@ -1,0 +1,57 @@
+package video
+
+import (
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"gorm.io/gorm"
+
+	"backbeat/app/id"
+	"backbeat/mq"
+	"backbeat/proto/event"
+)
+
+// PublishQueue carries every upload to a worker: probing, covers and remuxing
+// take seconds at most.
+var PublishQueue = mq.Queue{Name: "video.publish", Batch: 1, Attempts: 5, Delay: 5 * time.Second}
+
+// TranscodeQueue is the slow lane: what PublishQueue's worker found to need a
+// transcode waits here and holds up no upload that needs none.
+var TranscodeQueue = mq.Queue{Name: "video.transcode", Batch: 1, Attempts: 3, Delay: 10 * time.Second}
+
+// Types of the queues' messages.
+const (
+	publishType   = "video.publish/1"
+	transcodeType = "video.transcode/1"
+	failedType    = "video.failed/1"
+)
+
+// job is the message that asks a worker to persist the video with the id.
+func job(kind string, id int64) (mq.Message, error) {
+	body, err := proto.Marshal(&event.VideoPublish{VideoId: id})
+	return mq.Message{Type: kind, Body: body}, err
+}
+
+// Deps is what the service works with.
+type Deps struct {
+	DB    *gorm.DB
+	Queue mq.Publisher
+	IDs   *id.Generator
+	Now   func() time.Time
+	Log   *slog.Logger
+}
+
+// Server answers the RPCs of idl/video.proto.
+type Server struct {
+	store store
+	queue mq.Publisher
+	ids   *id.Generator
+	now   func() time.Time
+	log   *slog.Logger
+}
+
+// New returns the service, to be registered as a video.VideoHandler.
+func New(deps Deps) *Server {
+	return &Server{store: store{deps.DB}, queue: deps.Queue, ids: deps.IDs, now: deps.Now, log: deps.Log}
+}
