@@ -11,8 +11,10 @@ import (
 	"strings"
 )
 
-// packages is which program shows that a Debian package is installed.
+// packages is which program, or file, shows that a Debian package is installed.
 var packages = map[string]string{
+	"gcc":             "gcc", // the race detector needs these two
+	"libc6-dev":       "/usr/include/stdlib.h",
 	"mariadb-server":  "mariadbd",
 	"postgresql":      "initdb",
 	"redis-server":    "redis-server",
@@ -98,10 +100,20 @@ func notInstalled(names []string) ([]string, error) {
 		if !known {
 			return nil, fmt.Errorf("unknown Debian package %q", name)
 		}
-		if _, err := find(program, name); err != nil {
+		if !present(program, name) {
 			missing = append(missing, name)
 		}
 	}
 	slices.Sort(missing)
 	return missing, nil
+}
+
+func present(proof, pkg string) bool {
+	var err error
+	if filepath.IsAbs(proof) {
+		_, err = os.Stat(proof)
+	} else {
+		_, err = find(proof, pkg)
+	}
+	return err == nil
 }

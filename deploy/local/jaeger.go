@@ -1,9 +1,7 @@
 package local
 
 import (
-	"cmp"
 	"context"
-	"os"
 	"os/exec"
 )
 
@@ -18,9 +16,9 @@ type Jaeger struct {
 
 // StartJaeger starts a Jaeger whose URL is the query API and the page. It is
 // the program that the variable JAEGER names, or jaeger-all-in-one in PATH, or
-// a build of our own, in which the page is only a placeholder.
+// a build of our own (see Tool), in which the page is only a placeholder.
 func StartJaeger(ctx context.Context, dir string, opts Options) (*Jaeger, error) {
-	program, err := jaeger(ctx)
+	program, err := Tool(ctx, "all-in-one")
 	if err != nil {
 		return nil, err
 	}
@@ -71,17 +69,9 @@ var jaegerPorts = []string{
 	"query.grpc-server.host-port",
 }
 
-func jaeger(ctx context.Context) (string, error) {
-	given, err := exec.LookPath(cmp.Or(os.Getenv("JAEGER"), "jaeger-all-in-one"))
-	if err == nil || os.Getenv("JAEGER") != "" {
-		return given, err
-	}
-	return Tool(ctx, "all-in-one")
-}
-
-// RealJaeger reports whether StartJaeger will use a released Jaeger, whose page
-// works, and not a build of our own.
-func RealJaeger() bool {
-	_, err := exec.LookPath(cmp.Or(os.Getenv("JAEGER"), "jaeger-all-in-one"))
-	return err == nil
+// OwnJaeger reports whether StartJaeger uses a build of our own, whose page is
+// only a placeholder.
+func OwnJaeger() bool {
+	path, err := givenTool("all-in-one")
+	return path == "" && err == nil
 }

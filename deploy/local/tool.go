@@ -11,12 +11,17 @@ import (
 	"syscall"
 )
 
-// Tool returns the path of a tool of the module test/tools (versitygw,
-// all-in-one, golangci-lint). The first call on a machine builds it, which takes
-// up to two minutes; Go's build cache keeps it. Processes that want tools at the
-// same time wait for each other instead of building twice. The working
-// directory must be inside the repository.
+// Tool returns the path of a program of the module test/tools: versitygw,
+// all-in-one (Jaeger) or golangci-lint. A path in the variable of that name
+// (VERSITYGW, JAEGER) wins, then a program in PATH (versitygw,
+// jaeger-all-in-one), then a build of our own. The first build on a machine
+// takes up to two minutes; Go's build cache keeps it, and processes that want
+// tools at the same time wait for each other instead of building twice. To build,
+// the working directory must be inside the repository.
 func Tool(ctx context.Context, name string) (string, error) {
+	if path, err := givenTool(name); path != "" || err != nil {
+		return path, err
+	}
 	root, err := repository(ctx)
 	if err != nil {
 		return "", err
@@ -36,6 +41,29 @@ func Tool(ctx context.Context, name string) (string, error) {
 		return "", fmt.Errorf("building the tool %s: %w\n%s", name, err, stderr.Bytes())
 	}
 	return strings.TrimSpace(string(out)), nil
+}
+
+// ToolVariable is the environment variable that names a tool's program.
+func ToolVariable(name string) string {
+	if name == "all-in-one" {
+		return "JAEGER"
+	}
+	return strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+// givenTool returns a program that is there without building, or "".
+func givenTool(name string) (string, error) {
+	if path := os.Getenv(ToolVariable(name)); path != "" {
+		return exec.LookPath(path)
+	}
+	if name == "all-in-one" {
+		name = "jaeger-all-in-one"
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", nil // to be built
+	}
+	return path, nil
 }
 
 func repository(ctx context.Context) (string, error) {

@@ -23,10 +23,14 @@ const (
 	EnvAMQPAdmin = "BACKBEAT_TEST_AMQP_ADMIN" // base URL of its management API
 )
 
-// Share starts the servers that test processes can share, each in a folder of
-// its own below dir, and returns the environment that names them. Stop kills
-// them; what Share started before an error it has stopped itself.
-func Share(ctx context.Context, dir string) (env []string, stop func() error, err error) {
+// Share starts the servers that test processes can share and returns the
+// environment that names them. Stop kills them; what Share started before an
+// error it has stopped itself. Their data goes when this process ends.
+func Share(ctx context.Context) (env []string, stop func() error, err error) {
+	dir, err := sweptFolder()
+	if err != nil {
+		return nil, nil, err
+	}
 	var maria, postgres *local.Server
 	var rabbit *local.RabbitMQ
 	starting, ctx := errgroup.WithContext(ctx)
