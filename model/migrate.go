@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -60,31 +61,45 @@ const (
 // database: of several processes that start at once one works, the others wait
 // and find nothing to do.
 func Migrate(ctx context.Context, db *gorm.DB) error {
-	db = db.WithContext(ctx)
-	var err error
-	if db.Name() == "sqlite" {
-		// A transaction is SQLite's lock; a failed step undoes them all.
-		err = db.Transaction(apply)
-	} else {
-		// The lock belongs to its connection, so one is kept for it.
-		err = db.Connection(func(connection *gorm.DB) error {
-			unlock, err := lock(connection)
-			if err != nil {
-				return fmt.Errorf("taking the lock: %w", err)
-			}
-			defer unlock()
-			return apply(connection)
-		})
-	}
-	if err != nil {
+	if err := locked(db.WithContext(ctx), apply); err != nil {
 		return fmt.Errorf("migrating the database: %w", err)
 	}
 	return nil
 }
 
+// locked runs fn while no other process does. On SQLite and PostgreSQL that is a
+// transaction, so that a failed step undoes all; MySQL has no such thing for
+// tables, its lock belongs to a connection.
+func locked(db *gorm.DB, fn func(db *gorm.DB) error) error {
+	switch db.Name() {
+	case "mysql":
+		return db.Connection(func(connection *gorm.DB) (err error) {
+			connection = connection.Session(&gorm.Session{NewDB: true, Context: db.Statement.Context})
+			var got sql.NullInt64
+			if err := connection.Raw("SELECT GET_LOCK(?, ?)", lockName, lockWait).Scan(&got).Error; err != nil {
+				return err
+			}
+			if got.Int64 != 1 {
+				return fmt.Errorf("another process has been at it for %d s", lockWait)
+			}
+			defer func() { err = errors.Join(err, connection.Exec("DO RELEASE_LOCK(?)", lockName).Error) }()
+			return fn(connection)
+		})
+	case "postgres":
+		return db.Transaction(func(tx *gorm.DB) error {
+			if err := tx.Exec("SELECT pg_advisory_xact_lock(?)", int64(lockKey)).Error; err != nil {
+				return err
+			}
+			return fn(tx)
+		})
+	default:
+		return db.Transaction(fn)
+	}
+}
+
 func apply(db *gorm.DB) error {
 	if db.Name() == "mysql" {
-		db = db.Set("gorm:table_options", "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin")
+		db = db.Set("gorm:table_options", "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin").Session(&gorm.Session{})
 	}
 	if err := db.AutoMigrate(&SchemaMigration{}); err != nil {
 		return fmt.Errorf("its own table: %w", err)
@@ -104,22 +119,4 @@ func apply(db *gorm.DB) error {
 		}
 	}
 	return nil
-}
-
-// lock keeps other processes out of a server's schema until unlock is called.
-func lock(db *gorm.DB) (unlock func(), err error) {
-	if db.Name() == "mysql" {
-		var got sql.NullInt64
-		if err := db.Raw("SELECT GET_LOCK(?, ?)", lockName, lockWait).Scan(&got).Error; err != nil {
-			return nil, err
-		}
-		if got.Int64 != 1 {
-			return nil, fmt.Errorf("another process has been migrating for %d s", lockWait)
-		}
-		return func() { db.Exec("DO RELEASE_LOCK(?)", lockName) }, nil
-	}
-	if err := db.Exec("SELECT pg_advisory_lock(?)", int64(lockKey)).Error; err != nil {
-		return nil, err
-	}
-	return func() { db.Exec("SELECT pg_advisory_unlock(?)", int64(lockKey)) }, nil
 }
