@@ -1,0 +1,392 @@
+package favorite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"gorm.io/gorm"
+	"pgregory.net/rapid"
+
+	"backbeat/app/errs"
+	"backbeat/model"
+	"backbeat/mq"
+	"backbeat/proto/event"
+	"backbeat/test/harness"
+	"backbeat/test/harness/tables"
+)
+
+func newWorker(tb testing.TB, db *gorm.DB, p Pending, queue mq.Consumer) *Worker {
+	return NewWorker(WorkerDeps{DB: db, Queue: queue, Pending: p, Log: harness.Logger(tb)})
+}
+
+func memoryPending() *MemoryPending { return NewMemoryPending(time.Now) }
+
+// messages are what the service publishes for the writes.
+func messages(tb testing.TB, writes []write) []mq.Message {
+	tb.Helper()
+	batch := make([]mq.Message, len(writes))
+	for i, w := range writes {
+		body, err := proto.Marshal(&event.FavoriteWrite{UserId: w.user, VideoId: w.video, AuthorId: w.author, Liked: w.liked, Version: w.version})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		batch[i] = mq.Message{ID: fmt.Sprint(i), Type: messageType, Body: body}
+	}
+	return batch
+}
+
+// counts are the counters that are not zero.
+type counts struct{ likes, received, given map[int64]int64 }
+
+func (c counts) equal(d counts) bool {
+	return maps.Equal(c.likes, d.likes) && maps.Equal(c.received, d.received) && maps.Equal(c.given, d.given)
+}
+
+// countOf counts the writes that like.
+func countOf(rows map[key]write) counts {
+	c := counts{map[int64]int64{}, map[int64]int64{}, map[int64]int64{}}
+	for _, w := range rows {
+		if w.liked {
+			c.likes[w.video]++
+			c.received[w.author]++
+			c.given[w.user]++
+		}
+	}
+	return c
+}
+
+// read returns the tables.
+func read(tb testing.TB, db *gorm.DB) (map[key]write, counts) {
+	tb.Helper()
+	var found []model.Favorite
+	var videos []model.FavoriteVideo
+	var users []model.FavoriteUser
+	if err := errors.Join(db.Find(&found).Error, db.Find(&videos).Error, db.Find(&users).Error); err != nil {
+		tb.Fatal(err)
+	}
+	rows := map[key]write{}
+	for _, row := range found {
+		rows[key{row.UserID, row.VideoID}] = fromRow(row)
+	}
+	c := counts{map[int64]int64{}, map[int64]int64{}, map[int64]int64{}}
+	set := func(counter map[int64]int64, id, n int64) {
+		if n != 0 {
+			counter[id] = n
+		}
+	}
+	for _, video := range videos {
+		set(c.likes, video.VideoID, video.Likes)
+	}
+	for _, user := range users {
+		set(c.received, user.UserID, user.Received)
+		set(c.given, user.UserID, user.Given)
+	}
+	return rows, c
+}
+
+// audit checks that the rows are the newest of the writes and that every counter
+// counts its rows.
+func audit(tb testing.TB, db *gorm.DB, writes []write) {
+	tb.Helper()
+	want := map[key]write{}
+	for _, w := range newest(writes) {
+		want[key{w.user, w.video}] = w
+	}
+	rows, stored := read(tb, db)
+	if !maps.Equal(rows, want) {
+		tb.Fatalf("rows %v\nwant %v", rows, want)
+	}
+	if counted := countOf(rows); !stored.equal(counted) {
+		tb.Fatalf("counters %v\nrows    %v", stored, counted)
+	}
+}
+
+func TestWorkerAppliesExactlyOnce(t *testing.T) {
+	like := write{alice, film, carol, true, epoch}
+	unlike := write{alice, film, carol, false, epoch + 1}
+	again := write{alice, film, carol, true, epoch + 2}
+	bobs := write{bob, film, carol, true, epoch}
+	own := write{carol, film, carol, true, epoch}
+	clips := write{alice, clip, bob, true, epoch}
+	moved := write{alice, film, bob, true, epoch + 3}
+	tests := map[string][][]write{
+		"one":                        {{like}},
+		"redelivered":                {{like}, {like}, {like}},
+		"twice in a batch":           {{like, like}},
+		"like and unlike in a batch": {{like, unlike}},
+		"the other way round":        {{unlike, like}},
+		"unlike later":               {{like}, {unlike}},
+		"late like":                  {{unlike}, {like}},
+		"unlike of nothing":          {{unlike}},
+		"unlike twice":               {{like}, {unlike}, {unlike}},
+		"back and forth":             {{like}, {unlike}, {again}},
+		"back and forth, reversed":   {{again}, {unlike}, {like}},
+		"liked anew":                 {{like}, {again}},
+		"several":                    {{like, bobs, own, clips}},
+		"partial overlap":            {{like, bobs}, {bobs, own}, {own, clips, like}},
+		"own video":                  {{own}, {own}},
+		"another author":             {{like}, {moved}},
+		"another author, then none":  {{like}, {moved}, {write{alice, film, carol, false, epoch + 4}}},
+	}
+	tables.Each(t, func(t *testing.T, db *gorm.DB) {
+		for name, batches := range tests {
+			t.Run(name, func(t *testing.T) {
+				clear := db.Session(&gorm.Session{AllowGlobalUpdate: true})
+				must(t, errors.Join(clear.Delete(&model.Favorite{}).Error, clear.Delete(&model.FavoriteVideo{}).Error, clear.Delete(&model.FavoriteUser{}).Error))
+				w := newWorker(t, db, memoryPending(), nil)
+				var delivered []write
+				for _, batch := range batches {
+					must(t, w.handle(t.Context(), messages(t, batch)))
+					delivered = append(delivered, batch...)
+					audit(t, db, delivered)
+				}
+			})
+		}
+	})
+}
+
+// In whatever order and however often messages arrive, the tables hold the newest
+// of what has arrived, after every batch.
+func TestWorkerAppliesAnyDelivery(t *testing.T) {
+	tables.Each(t, func(t *testing.T, db *gorm.DB) {
+		w := newWorker(t, db, memoryPending(), nil)
+		round := int64(0)
+		check := func(rt *rapid.T) {
+			round += 1000 // a world of its own, so that nothing needs clearing
+			sent := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) write {
+				return write{
+					user:   round + rapid.Int64Range(1, 3).Draw(rt, "user"),
+					video:  round + rapid.Int64Range(101, 103).Draw(rt, "video"),
+					author: round + rapid.Int64Range(1, 4).Draw(rt, "author"),
+					liked:  rapid.Bool().Draw(rt, "liked"),
+				}
+			}), 1, 12).Draw(rt, "sent")
+			for i := range sent {
+				sent[i].version = epoch + int64(i)
+			}
+			var delivered []write
+			deliver := func(batch []write) {
+				if err := w.handle(t.Context(), messages(t, batch)); err != nil {
+					rt.Fatal(err)
+				}
+				delivered = append(delivered, batch...)
+				auditWorld(rt, t, db, round, delivered)
+			}
+			for range rapid.IntRange(1, 4).Draw(rt, "batches") {
+				deliver(rapid.SliceOfN(rapid.SampledFrom(sent), 1, 8).Draw(rt, "batch"))
+			}
+			deliver(rapid.Permutation(sent).Draw(rt, "the rest"))
+		}
+		if db.Name() == "sqlite" {
+			rapid.Check(t, check)
+			return
+		}
+		for i := range 25 { // servers cost more; the seeds differ
+			_ = rapid.Custom(func(rt *rapid.T) int { check(rt); return 0 }).Example(i)
+		}
+	})
+}
+
+// auditWorld is audit for the ids of one round.
+func auditWorld(rt *rapid.T, tb testing.TB, db *gorm.DB, round int64, writes []write) {
+	want := map[key]write{}
+	for _, w := range newest(writes) {
+		want[key{w.user, w.video}] = w
+	}
+	rows, stored := read(tb, db.Session(&gorm.Session{}))
+	maps.DeleteFunc(rows, func(k key, _ write) bool { return k.user < round || k.user >= round+1000 })
+	for _, counter := range []map[int64]int64{stored.likes, stored.received, stored.given} {
+		maps.DeleteFunc(counter, func(id, _ int64) bool { return id < round || id >= round+1000 })
+	}
+	if counted := countOf(want); !maps.Equal(rows, want) || !stored.equal(counted) {
+		rt.Fatalf("rows %v, counters %v\nwant %v, %v", rows, stored, want, counted)
+	}
+}
+
+// Appliers that race, as when a consumer is replaced while it still works and
+// while acts are applied at once, count nothing twice and lose nothing.
+func TestAppliersRace(t *testing.T) {
+	tables.Each(t, func(t *testing.T, db *gorm.DB) {
+		const appliers, rounds = 4, 12
+		random := rand.New(rand.NewPCG(1, 2))
+		var sent []write
+		for i := range int64(150) {
+			sent = append(sent, write{1 + random.Int64N(6), 101 + random.Int64N(6), 1 + random.Int64N(3), random.IntN(3) > 0, epoch + i})
+		}
+		var wg sync.WaitGroup
+		for applier := range appliers {
+			random := rand.New(rand.NewPCG(3, uint64(applier)))
+			w := newWorker(t, db, memoryPending(), nil)
+			wg.Go(func() {
+				for range rounds {
+					batch := make([]write, 30)
+					for i := range batch {
+						batch[i] = sent[random.IntN(len(sent))]
+					}
+					if err := w.handle(t.Context(), messages(t, batch)); err != nil {
+						t.Error(err)
+					}
+				}
+				if err := w.handle(t.Context(), messages(t, sent)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		audit(t, db, sent)
+	})
+}
+
+func TestWorkerRefusesWhatItCannotRead(t *testing.T) {
+	good := messages(t, []write{{alice, film, bob, true, epoch}})[0]
+	other := good
+	other.Type = "favorite.write/2"
+	garbage := good
+	garbage.Body = []byte("\xff\xff garbage")
+	tests := map[string]mq.Message{
+		"unknown type":     other,
+		"garbage":          garbage,
+		"no user":          messages(t, []write{{0, film, bob, true, epoch}})[0],
+		"negative video":   messages(t, []write{{alice, -1, bob, true, epoch}})[0],
+		"oversized author": messages(t, []write{{alice, film, 1 << 53, true, epoch}})[0],
+		"no version":       messages(t, []write{{alice, film, bob, true, 0}})[0],
+	}
+	db := tables.Open(t, harness.SQLite(t))
+	w := newWorker(t, db, memoryPending(), nil)
+	for name, bad := range tests {
+		t.Run(name, func(t *testing.T) {
+			if err := w.handle(t.Context(), []mq.Message{good, bad}); !errs.Is(err, errs.Invalid) {
+				t.Errorf("handle returned %v, want Invalid", err)
+			}
+			audit(t, db, nil)
+		})
+	}
+	must(t, w.handle(t.Context(), []mq.Message{good}))
+	audit(t, db, []write{{alice, film, bob, true, epoch}})
+}
+
+// away is a Pending that can't be reached.
+type away struct{ Pending }
+
+var errAway = errs.New(errs.Unavailable, "")
+
+func (away) allocate(context.Context, write, write) (int64, bool, error) { return 0, false, errAway }
+func (away) settle(context.Context, []write) error                       { return errAway }
+func (away) of(context.Context, int64) ([]write, error)                  { return nil, errAway }
+
+func TestWorkerNeedsNoPendingEntries(t *testing.T) {
+	db := tables.Open(t, harness.SQLite(t))
+	like := []write{{alice, film, bob, true, epoch}}
+	must(t, newWorker(t, db, away{}, nil).handle(t.Context(), messages(t, like)))
+	audit(t, db, like)
+}
+
+func TestWorkerSettlesWhatItApplied(t *testing.T) {
+	now := time.Now()
+	p := NewMemoryPending(func() time.Time { return now })
+	like := enter(t, p, epoch, true)
+	must(t, p.keep(t.Context(), like))
+	w := newWorker(t, tables.Open(t, harness.SQLite(t)), p, nil)
+	must(t, w.handle(t.Context(), messages(t, []write{like})))
+	now = now.Add(settledLife - time.Millisecond)
+	shows(t, p, like)
+	now = now.Add(time.Millisecond)
+	shows(t, p)
+}
+
+func TestWorkerReportsADatabaseThatIsAway(t *testing.T) {
+	db, err := model.Open(t.Context(), harness.SQLite(t), 1, harness.Logger(t))
+	must(t, err)
+	must(t, model.Migrate(t.Context(), db))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w := newWorker(t, db, memoryPending(), nil)
+	if err := w.handle(ctx, messages(t, []write{{alice, film, bob, true, epoch}})); !errs.Is(err, errs.Unavailable) {
+		t.Errorf("handle returned %v, want Unavailable: the batch is tried again", err)
+	}
+	must(t, model.Close(db))
+}
+
+// line hands over what it holds, then ends.
+type line struct {
+	batch []mq.Message
+	queue mq.Queue
+	err   error
+}
+
+func (l *line) Consume(ctx context.Context, queue mq.Queue, handle mq.Handler) error {
+	l.queue = queue
+	return errors.Join(handle(ctx, l.batch), l.err)
+}
+
+func TestWorkerRunConsumesTheQueueOfLikes(t *testing.T) {
+	db := tables.Open(t, harness.SQLite(t))
+	likes := []write{{alice, film, bob, true, epoch}, {bob, film, bob, true, epoch}}
+	broken := errors.New("the queue can never work")
+	consumer := &line{batch: messages(t, likes), err: broken}
+	if err := newWorker(t, db, memoryPending(), consumer).Run(t.Context()); !errors.Is(err, broken) {
+		t.Errorf("Run returned %v, want the consumer's error", err)
+	}
+	if consumer.queue != Queue {
+		t.Errorf("consumed %v, want %v", consumer.queue, Queue)
+	}
+	audit(t, db, likes)
+}
+
+// A batch costs the same few statements whatever its size.
+func TestWorkerAppliesABatchInFiveStatements(t *testing.T) {
+	tables.Each(t, func(t *testing.T, db *gorm.DB) {
+		w := newWorker(t, db, memoryPending(), nil)
+		batch := make([]write, Queue.Batch)
+		for i := range batch {
+			batch[i] = write{1 + int64(i)%40, 1000 + int64(i), 2000 + int64(i)%60, true, epoch + int64(i)}
+		}
+		statements := tables.Statements(t, db)
+		must(t, w.handle(t.Context(), messages(t, batch)))
+		if n := statements.Load(); n != 5 {
+			t.Errorf("%d statements, want 5", n)
+		}
+		audit(t, db, batch)
+		statements.Store(0)
+		must(t, w.handle(t.Context(), messages(t, batch)))
+		if n := statements.Load(); n != 2 {
+			t.Errorf("%d statements for a redelivered batch, want 2", n)
+		}
+		audit(t, db, batch)
+	})
+}
+
+// The lock must fall on the rows of the batch alone, found by their key.
+func TestLockingReadsByKey(t *testing.T) {
+	db := tables.Open(t, harness.MariaDB(t))
+	w := newWorker(t, db, memoryPending(), nil)
+	var many []write
+	for i := range int64(2000) {
+		many = append(many, write{1 + i%50, 1000 + i, 1, true, epoch + i})
+	}
+	for batch := range slices.Chunk(many, Queue.Batch) {
+		must(t, w.handle(t.Context(), messages(t, batch)))
+	}
+	must(t, db.Exec("ANALYZE TABLE favorites").Error)
+	where := make([]string, 0, Queue.Batch)
+	for _, w := range many[:Queue.Batch] {
+		where = append(where, fmt.Sprintf("(user_id = %d AND video_id = %d)", w.user, w.video))
+	}
+	var plan struct {
+		Key  string
+		Rows int
+	}
+	must(t, db.Raw("EXPLAIN SELECT * FROM favorites WHERE "+strings.Join(where, " OR ")+" ORDER BY user_id, video_id FOR UPDATE").Scan(&plan).Error)
+	if plan.Key != "PRIMARY" || plan.Rows > Queue.Batch {
+		t.Errorf("plan %+v, want the primary key and %d rows", plan, Queue.Batch)
+	}
+}
