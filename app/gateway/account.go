@@ -1,0 +1,85 @@
+package gateway
+
+import (
+	"context"
+
+	"backbeat/app/errs"
+	"backbeat/proto/user"
+)
+
+// registerUser makes an account and logs it in (API §2.2).
+func (g *Gateway) registerUser(ctx context.Context, q *request) (reply, error) {
+	name, err := q.params.text("username")
+	if err != nil {
+		return nil, err
+	}
+	password, err := q.params.text("password")
+	if err != nil {
+		return nil, err
+	}
+	made, err := g.rpc.register.do(ctx, &user.RegisterRequest{Name: name, Password: password})
+	if err != nil {
+		return nil, err
+	}
+	return g.session(made.GetUserId(), "注册成功")
+}
+
+// login has one failure for every wrong pair of name and password (API §2.3).
+func (g *Gateway) login(ctx context.Context, q *request) (reply, error) {
+	name, badName := q.params.text("username")
+	password, badPassword := q.params.text("password")
+	if badName != nil || badPassword != nil { // no account has such a one
+		return nil, errs.New(errs.Unauthenticated, "用户名或密码错误")
+	}
+	found, err := g.rpc.login.do(ctx, &user.LoginRequest{Name: name, Password: password})
+	if err != nil {
+		return nil, err
+	}
+	return g.session(found.GetUserId(), "登录成功")
+}
+
+// session hands out a token.
+func (g *Gateway) session(id int64, text string) (reply, error) {
+	signed, err := g.keys.Sign(id)
+	if err != nil {
+		return nil, err
+	}
+	return &sessionAnswer{success(text), id, signed}, nil
+}
+
+// profile shows one user (API §2.4).
+func (g *Gateway) profile(ctx context.Context, q *request) (reply, error) {
+	id, err := q.userID()
+	if err != nil {
+		return nil, err
+	}
+	cards := g.users(ctx, q, []int64{id})
+	if len(cards) == 0 {
+		return nil, errNoUser()
+	}
+	return &userAnswer{success("获取用户信息成功"), &cards[0]}, nil
+}
+
+// userExists asks the user service, for a write. Without its answer there is none.
+func (g *Gateway) userExists(ctx context.Context, id int64) error {
+	found, err := g.rpc.users.do(ctx, &user.BatchGetRequest{Ids: []int64{id}})
+	if err == nil && len(found.GetUsers()) == 0 {
+		err = errNoUser()
+	}
+	return err
+}
+
+// userSeen is userExists for a read: whoever was seen before exists, and while the
+// user service is away so does everybody.
+func (g *Gateway) userSeen(ctx context.Context, q *request, id int64) error {
+	if id == q.viewer || g.memory.knowsUser(id) {
+		return nil
+	}
+	found, err := g.rpc.users.get(ctx, &user.BatchGetRequest{Ids: []int64{id}}, q.missing)
+	if err == nil && len(found.GetUsers()) == 0 {
+		err = errNoUser()
+	}
+	return err
+}
+
+func errNoUser() error { return errs.New(errs.NotFound, "用户不存在") }

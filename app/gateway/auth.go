@@ -1,0 +1,35 @@
+package gateway
+
+import "backbeat/app/errs"
+
+// policy is what an endpoint wants of the token (API §1.7).
+type policy uint8
+
+const (
+	// open endpoints do not look at a token.
+	open policy = iota
+	// lenient ones serve a bad token like none (D5: the feed).
+	lenient
+	// optional ones serve a missing token, and refuse a bad one.
+	optional
+	// required ones refuse both.
+	required
+)
+
+// authenticate returns the user that the token was signed for, 0 for an
+// anonymous one. No other parameter says who is asking.
+func (g *Gateway) authenticate(p policy, token string) (int64, error) {
+	switch {
+	case p == open:
+		return 0, nil
+	case token == "" && p == required:
+		return 0, errs.New(errs.Unauthenticated, "")
+	case token == "":
+		return 0, nil
+	}
+	viewer, err := g.keys.Verify(token)
+	if p == lenient && err != nil {
+		return 0, nil
+	}
+	return viewer, err
+}

@@ -1,0 +1,104 @@
+package gateway
+
+import (
+	"log/slog"
+	"time"
+
+	"go-micro.dev/v4/client"
+
+	"backbeat/proto/comment"
+	"backbeat/proto/favorite"
+	"backbeat/proto/message"
+	"backbeat/proto/relation"
+	"backbeat/proto/user"
+	"backbeat/proto/video"
+)
+
+// The budgets. A read that takes longer than its budget would keep a dead
+// service's circuit closed for too long (DESIGN §6).
+var (
+	readBudget = budget{200 * time.Millisecond, 2}
+	// writeBudget is for what must not be done twice, rewriteBudget for what may be.
+	writeBudget   = budget{time.Second, 1}
+	rewriteBudget = budget{time.Second, 2}
+	// hashBudget waits for a turn among the passwords being hashed.
+	hashBudget = budget{3 * time.Second, 1}
+	// publishBudget leaves the rest of the phone's 5 s to the upload (API §2.5).
+	publishBudget = budget{3 * time.Second, 1}
+)
+
+// commands are all RPCs the gateway makes, each with its budget and fallback.
+type commands struct {
+	register *command[user.RegisterRequest, user.RegisterResponse]
+	login    *command[user.LoginRequest, user.LoginResponse]
+	users    *command[user.BatchGetRequest, user.BatchGetResponse]
+
+	publish *command[video.PublishRequest, video.PublishResponse]
+	feed    *command[video.FeedRequest, video.FeedResponse]
+	works   *command[video.ListByAuthorRequest, video.ListByAuthorResponse]
+	videos  *command[video.BatchGetRequest, video.BatchGetResponse]
+	counts  *command[video.WorkCountsRequest, video.WorkCountsResponse]
+
+	like  *command[favorite.ActRequest, favorite.ActResponse]
+	liked *command[favorite.ListLikedRequest, favorite.ListLikedResponse]
+	likes *command[favorite.StatsRequest, favorite.StatsResponse]
+
+	comment       *command[comment.AddRequest, comment.AddResponse]
+	uncomment     *command[comment.DeleteRequest, comment.DeleteResponse]
+	comments      *command[comment.ListRequest, comment.ListResponse]
+	commentCounts *command[comment.CountsRequest, comment.CountsResponse]
+
+	follow    *command[relation.ActRequest, relation.ActResponse]
+	following *command[relation.FollowingRequest, relation.FollowingResponse]
+	followers *command[relation.FollowersRequest, relation.FollowersResponse]
+	friends   *command[relation.FriendsRequest, relation.FriendsResponse]
+	follows   *command[relation.StatsRequest, relation.StatsResponse]
+
+	send   *command[message.SendRequest, message.SendResponse]
+	chat   *command[message.ChatRequest, message.ChatResponse]
+	latest *command[message.LatestRequest, message.LatestResponse]
+}
+
+// newCommands configures every circuit. Each command takes at most concurrency
+// calls at a time.
+func newCommands(c client.Client, m *memory, page *heldPage, concurrency int, log *slog.Logger) *commands {
+	users := user.NewUserService("user", c)
+	videos := video.NewVideoService("video", c)
+	favorites := favorite.NewFavoriteService("favorite", c)
+	comments := comment.NewCommentService("comment", c)
+	relations := relation.NewRelationService("relation", c)
+	messages := message.NewMessageService("message", c)
+	n := concurrency
+	all := &commands{
+		register: newCommand("user.Register", hashBudget, n, log, users.Register),
+		login:    newCommand("user.Login", hashBudget, n, log, users.Login),
+		users:    newCommand("user.BatchGet", readBudget, n, log, users.BatchGet).remember(m.learnUsers, m.recallUsers),
+
+		publish: newCommand("video.Publish", publishBudget, n, log, videos.Publish),
+		feed:    newCommand("video.Feed", readBudget, n, log, videos.Feed).remember(page.learn, page.recall),
+		works:   newCommand("video.ListByAuthor", readBudget, n, log, videos.ListByAuthor),
+		videos:  newCommand("video.BatchGet", readBudget, n, log, videos.BatchGet),
+		counts:  newCommand("video.WorkCounts", readBudget, n, log, videos.WorkCounts).remember(m.learnWorks, m.recallWorks),
+
+		like:  newCommand("favorite.Act", rewriteBudget, n, log, favorites.Act),
+		liked: newCommand("favorite.ListLiked", readBudget, n, log, favorites.ListLiked),
+		likes: newCommand("favorite.Stats", readBudget, n, log, favorites.Stats).remember(m.learnLikes, m.recallLikes),
+
+		comment:       newCommand("comment.Add", writeBudget, n, log, comments.Add),
+		uncomment:     newCommand("comment.Delete", writeBudget, n, log, comments.Delete),
+		comments:      newCommand("comment.List", readBudget, n, log, comments.List),
+		commentCounts: newCommand("comment.Counts", readBudget, n, log, comments.Counts).remember(m.learnComments, m.recallComments),
+
+		follow:    newCommand("relation.Act", rewriteBudget, n, log, relations.Act),
+		following: newCommand("relation.Following", readBudget, n, log, relations.Following),
+		followers: newCommand("relation.Followers", readBudget, n, log, relations.Followers),
+		friends:   newCommand("relation.Friends", readBudget, n, log, relations.Friends),
+		follows:   newCommand("relation.Stats", readBudget, n, log, relations.Stats).remember(m.learnFollows, m.recallFollows),
+
+		send:   newCommand("message.Send", writeBudget, n, log, messages.Send),
+		chat:   newCommand("message.Chat", readBudget, n, log, messages.Chat),
+		latest: newCommand("message.Latest", readBudget, n, log, messages.Latest).remember(nil, noLatest),
+	}
+	all.feed.part = "feed" // the service is there for the other lists' sake too
+	return all
+}

@@ -1,0 +1,111 @@
+package gateway
+
+import (
+	"context"
+
+	"backbeat/app/errs"
+	"backbeat/proto/comment"
+	"backbeat/proto/entity"
+)
+
+// comment adds or deletes a comment (API §2.9).
+func (g *Gateway) comment(ctx context.Context, q *request) (reply, error) {
+	add, err := q.params.action()
+	if err != nil {
+		return nil, err
+	}
+	videoID, err := q.params.id("video_id")
+	if err != nil {
+		return nil, err
+	}
+	if add {
+		return g.addComment(ctx, q, videoID)
+	}
+	return g.deleteComment(ctx, q, videoID)
+}
+
+func (g *Gateway) addComment(ctx context.Context, q *request, videoID int64) (reply, error) {
+	content, err := q.params.text("comment_text")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := g.video(ctx, q, videoID); err != nil {
+		return nil, err
+	}
+	added, err := g.rpc.comment.do(ctx, &comment.AddRequest{UserId: q.viewer, VideoId: videoID, Content: content})
+	if err != nil {
+		return nil, err
+	}
+	// The comment stands; whatever is missing of its author must not deny that.
+	view := commentView{ID: added.GetComment().GetId(), Content: added.GetComment().GetContent()}
+	view.CreateDate = g.createDate(added.GetComment().GetCreatedAt())
+	if cards := g.users(ctx, q, []int64{q.viewer}); len(cards) > 0 {
+		view.User = cards[0]
+	}
+	return &commentAnswer{success("评论成功"), &view}, nil
+}
+
+// deleteComment needs the comment's id: without one it would have to guess.
+func (g *Gateway) deleteComment(ctx context.Context, q *request, videoID int64) (reply, error) {
+	id, err := q.params.id("comment_id")
+	if err != nil {
+		return nil, err
+	}
+	_, err = g.rpc.uncomment.do(ctx, &comment.DeleteRequest{UserId: q.viewer, VideoId: videoID, CommentId: id})
+	if errs.Is(err, errs.NotFound) {
+		return nil, errs.New(errs.NotFound, "评论不存在")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &commentAnswer{success("删除评论成功"), nil}, nil
+}
+
+// comments lists what was written under a video, newest first (API §2.10).
+func (g *Gateway) comments(ctx context.Context, q *request) (reply, error) {
+	videoID, err := q.params.id("video_id")
+	if err != nil {
+		return nil, err
+	}
+	var found *comment.ListResponse
+	err = together(
+		func() error { return g.videoSeen(ctx, q, videoID) },
+		func() (err error) {
+			found, err = g.rpc.comments.do(ctx, &comment.ListRequest{VideoId: videoID})
+			return err
+		})
+	if err != nil {
+		return nil, err
+	}
+	return &commentsAnswer{success("获取评论列表成功"), g.commentViews(ctx, q, found.GetComments())}, nil
+}
+
+// videoSeen says whether the viewer may see a video. While the video service is
+// away it does not stand between people and the comments.
+func (g *Gateway) videoSeen(ctx context.Context, q *request, id int64) error {
+	_, err := g.video(ctx, q, id)
+	if err != nil && !errs.Is(err, errs.NotFound) {
+		q.missing.add(g.rpc.videos.part)
+		g.rpc.videos.logFailure(ctx, "comments are shown without asking for their video", err)
+		return nil
+	}
+	return err
+}
+
+func (g *Gateway) commentViews(ctx context.Context, q *request, comments []*entity.Comment) []commentView {
+	views := make([]commentView, 0, len(comments))
+	if len(comments) == 0 {
+		return views
+	}
+	authors := make([]int64, len(comments))
+	for i, c := range comments {
+		authors[i] = c.GetUserId()
+	}
+	f := g.facts(ctx, q, nil, distinct(authors), nil)
+	for _, c := range comments {
+		if author, found := f.user(q.links, c.GetUserId()); found {
+			views = append(views, commentView{c.GetId(), author, c.GetContent(), g.createDate(c.GetCreatedAt())})
+		}
+	}
+	return views
+}

@@ -1,0 +1,136 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/opentracing/opentracing-go"
+	"go-micro.dev/v4/client"
+
+	"backbeat/app/errs"
+	"backbeat/app/media"
+	"backbeat/app/token"
+	"backbeat/config"
+)
+
+// Bounds of the HTTP server.
+const (
+	readHeaderTimeout = 5 * time.Second
+	idleTimeout       = 2 * time.Minute
+	// maxHeader holds a query with the longest comment there may be, each of its
+	// runes as twelve characters.
+	maxHeader = 64 << 10
+	// maxUploads bounds the uploads in progress; each may have a temporary file.
+	maxUploads = 64
+	// commandShare is how much of the requests in progress one command may have.
+	commandShare = 4
+)
+
+// Config is what can be set from outside.
+type Config struct {
+	HTTP   config.HTTP
+	Media  config.Media
+	Limits config.Limits
+	Time   config.Time
+	// StagingDir holds uploads while they arrive.
+	StagingDir string
+}
+
+// Deps are what the gateway works with.
+type Deps struct {
+	// Client calls the services user, video, favorite, comment, relation and message.
+	Client client.Client
+	Keys   *token.Keys
+	Media  media.Store
+	Cache  Cache
+	Tracer opentracing.Tracer
+	Log    *slog.Logger
+	Now    func() time.Time
+}
+
+// Gateway answers the app over HTTP. Build it with New.
+type Gateway struct {
+	cfg      Config
+	keys     *token.Keys
+	media    media.Store
+	tracer   opentracing.Tracer
+	log      *slog.Logger
+	now      func() time.Time
+	zone     *time.Location
+	proxies  []netip.Prefix
+	stager   *stager
+	files    http.Handler
+	web      http.Handler
+	memory   *memory
+	rpc      *commands
+	admitted chan struct{}
+	paths    map[string]*resource
+}
+
+// New builds a gateway and configures its circuits, which belong to the process:
+// a process has one gateway.
+func New(cfg Config, deps Deps) (*Gateway, error) {
+	zone, err := time.LoadLocation(cfg.Time.Zone)
+	if err != nil {
+		return nil, fmt.Errorf("time zone of the gateway: %w", err)
+	}
+	stager, err := newStager(cfg.StagingDir, cfg.Media.MaxBytes, cfg.Media.StagingBytes, maxUploads)
+	if err != nil {
+		return nil, fmt.Errorf("staging folder of the gateway: %w", err)
+	}
+	g := &Gateway{
+		cfg: cfg, keys: deps.Keys, media: deps.Media, tracer: deps.Tracer, log: deps.Log, now: deps.Now, zone: zone,
+		stager:   stager,
+		files:    newFiles(deps.Media, deps.Log),
+		web:      webHandler(),
+		memory:   newMemory(),
+		admitted: make(chan struct{}, cfg.Limits.Concurrency),
+	}
+	for _, network := range cfg.HTTP.TrustedProxies {
+		prefix, err := netip.ParsePrefix(network)
+		if err != nil {
+			return nil, fmt.Errorf("trusted proxies of the gateway: %w", err)
+		}
+		g.proxies = append(g.proxies, prefix)
+	}
+	page := &heldPage{cache: deps.Cache, now: deps.Now, log: deps.Log}
+	g.rpc = newCommands(deps.Client, g.memory, page, max(1, cfg.Limits.Concurrency/commandShare), deps.Log)
+	g.paths = g.register(routes())
+	return g, nil
+}
+
+// Handler serves the API, media and the page for browsers.
+func (g *Gateway) Handler() http.Handler { return http.HandlerFunc(g.serve) }
+
+// Serve answers on listener until ctx ends, then lets requests in progress end
+// for as long as http.drain says. It returns nil after an orderly end.
+func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
+	server := &http.Server{
+		Handler:           g.Handler(),
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	select {
+	case err := <-ended:
+		return errs.Wrap(errs.Internal, err, "serving HTTP on %s", listener.Addr())
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.HTTP.Drain)
+	defer cancel()
+	err := server.Shutdown(drain)
+	if err != nil {
+		g.log.Warn("requests were cut off", "error", err)
+		err = server.Close()
+	}
+	<-ended
+	return err
+}

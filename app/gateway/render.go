@@ -1,0 +1,107 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"backbeat/app/errs"
+)
+
+// writeTimeout bounds how long a client may take to read an answer of the API.
+const writeTimeout = 30 * time.Second
+
+// envelope begins every answer (API §1.3): a code of 0 is a success.
+type envelope struct {
+	StatusCode int    `json:"status_code"`
+	StatusMsg  string `json:"status_msg"`
+}
+
+func (e *envelope) status() *envelope { return e }
+
+// reply is what an endpoint says: the envelope and the endpoint's own keys.
+type reply interface{ status() *envelope }
+
+// writeAnswer sends a as JSON. HTTP 200 is for every outcome of business, other
+// statuses for faults of the protocol.
+func writeAnswer(w http.ResponseWriter, status int, a reply) {
+	body, err := json.Marshal(a)
+	if err != nil { // cannot be: answers hold numbers, booleans and strings
+		status, body = http.StatusInternalServerError, []byte(`{"status_code":50000,"status_msg":""}`)
+	}
+	header := w.Header()
+	header.Set("Content-Type", "application/json; charset=utf-8")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Cache-Control", "no-store")
+	if rec, ok := w.(*recorder); ok {
+		rec.code = a.status().StatusCode
+	}
+	// Only tests' recorders do not support it.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+	w.WriteHeader(status)
+	// An error means that the client has gone.
+	_, _ = w.Write(body)
+}
+
+// writeFault refuses a request that reached no endpoint. The status_code follows
+// from the HTTP status as those of package errs do: 404 is 40400.
+func writeFault(w http.ResponseWriter, _ *http.Request, status int, text string) {
+	writeAnswer(w, status, &plainAnswer{envelope{StatusCode: status * 100, StatusMsg: text}})
+}
+
+// writeFailure answers an endpoint's request with what went wrong: the keys of
+// the endpoint are there with empty values.
+func (g *Gateway) writeFailure(w http.ResponseWriter, r *http.Request, rt *route, err error) {
+	empty := rt.empty()
+	*empty.status() = envelope{errs.KindOf(err).StatusCode(), errs.Text(err)}
+	status := http.StatusOK
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		status = http.StatusRequestEntityTooLarge
+		*empty.status() = envelope{status * 100, "请求内容过大"}
+	}
+	if errs.KindOf(err).Fault() && !errs.Remote(err) && !shortCircuited(err) && r.Context().Err() == nil {
+		g.log.LogAttrs(r.Context(), slog.LevelWarn, "request failed",
+			slog.String("route", rt.path), slog.String("error", err.Error()), traceAttr(r.Context()))
+	}
+	writeAnswer(w, status, empty)
+}
+
+// recorder remembers what was answered, for the access log and the span.
+type recorder struct {
+	http.ResponseWriter
+	// status is the HTTP status, 0 until one was sent.
+	status int
+	// code is the envelope's, where there is one.
+	code int
+	// viewer is who asked, where that is known.
+	viewer int64
+}
+
+func (rec *recorder) WriteHeader(status int) {
+	if rec.status == 0 && status >= http.StatusOK {
+		rec.status = status
+	}
+	rec.ResponseWriter.WriteHeader(status)
+}
+
+func (rec *recorder) Write(p []byte) (int, error) {
+	if rec.status == 0 {
+		rec.status = http.StatusOK
+	}
+	return rec.ResponseWriter.Write(p)
+}
+
+// ReadFrom lets the kernel copy files to the connection, as without a recorder.
+func (rec *recorder) ReadFrom(src io.Reader) (int64, error) {
+	if rec.status == 0 {
+		rec.status = http.StatusOK
+	}
+	return io.Copy(rec.ResponseWriter, src)
+}
+
+// Unwrap is for http.ResponseController.
+func (rec *recorder) Unwrap() http.ResponseWriter { return rec.ResponseWriter }

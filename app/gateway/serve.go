@@ -1,0 +1,217 @@
+package gateway
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opentracing/opentracing-go"
+	"github.com/opentracing/opentracing-go/ext"
+
+	"backbeat/app/errs"
+	"backbeat/app/trace"
+)
+
+// request is what an endpoint knows of a request.
+type request struct {
+	params params
+	// viewer is who asks, proven by the token; 0 is anonymous.
+	viewer int64
+	now    time.Time
+	links  links
+	// upload is set where the route takes one.
+	upload *upload
+	// missing collects the parts that a fallback stood in for.
+	missing *parts
+}
+
+// userID returns whose list or profile is asked for: user_id, or the viewer
+// (API §1.7). It is 0 when an anonymous viewer names nobody.
+func (q *request) userID() (int64, error) {
+	id, err := q.params.optionalID("user_id")
+	if id == 0 {
+		id = q.viewer
+	}
+	return id, err
+}
+
+// serve is the one entrance: every request has its span, its line in the log at
+// debug level, and somebody to catch its panic.
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	rec := &recorder{ResponseWriter: w}
+	r = collapse(r)
+	pattern := g.pattern(r.URL.Path)
+	span, r := g.startSpan(r, pattern)
+	rec.Header().Set("Trace-Id", trace.ID(r.Context()))
+	// Undoes what writeAnswer set for an earlier request on this connection; only
+	// tests' recorders do not support it.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+	defer func() {
+		if p := recover(); p != nil {
+			g.recovered(rec, r, pattern, p)
+		}
+		ext.HTTPStatusCode.Set(span, uint16(rec.status))
+		span.SetTag("status_code", rec.code)
+		ext.Error.Set(span, rec.status >= http.StatusInternalServerError)
+		span.Finish()
+		g.log.LogAttrs(r.Context(), slog.LevelDebug, "request",
+			slog.String("method", r.Method), slog.String("route", pattern), slog.Int("status", rec.status),
+			slog.Int("status_code", rec.code), slog.Duration("took", time.Since(start)),
+			slog.Int64("user", rec.viewer), traceAttr(r.Context()))
+	}()
+	g.allowOrigin(rec.Header(), r.Header.Get("Origin"))
+	g.dispatch(rec, r)
+}
+
+// dispatch finds who answers.
+func (g *Gateway) dispatch(rec *recorder, r *http.Request) {
+	res, found := g.paths[r.URL.Path]
+	switch {
+	case found && r.Method == http.MethodOptions:
+		rec.Header().Set("Allow", res.allow)
+		rec.Header().Set("Access-Control-Allow-Methods", res.allow)
+		rec.Header().Set("Access-Control-Max-Age", "86400")
+		rec.WriteHeader(http.StatusNoContent)
+	case found && res.routes[r.Method] == nil:
+		rec.Header().Set("Allow", res.allow)
+		writeFault(rec, r, http.StatusMethodNotAllowed, "请求方法不正确")
+	case found:
+		g.serveRoute(rec, r, res.routes[r.Method])
+	case strings.HasPrefix(r.URL.Path, "/media/"):
+		g.files.ServeHTTP(rec, r)
+	case r.URL.Path == "/":
+		g.web.ServeHTTP(rec, r)
+	default:
+		writeFault(rec, r, http.StatusNotFound, "接口不存在")
+	}
+}
+
+// serveRoute answers a request to the API.
+func (g *Gateway) serveRoute(rec *recorder, r *http.Request, rt *route) {
+	q := &request{now: g.now(), links: g.links(r), missing: &parts{}}
+	a, err := g.answer(rec, r, rt, q)
+	if missing := q.missing.String(); missing != "" {
+		rec.Header().Set("Backbeat-Degraded", missing)
+	}
+	if err != nil {
+		g.writeFailure(rec, r, rt, err)
+		return
+	}
+	writeAnswer(rec, http.StatusOK, a)
+}
+
+// answer admits, decodes and authenticates a request and has its endpoint answer.
+// Readers of bodies get the server's own writer: they tell it to close the
+// connection of a client that sends too much.
+func (g *Gateway) answer(rec *recorder, r *http.Request, rt *route, q *request) (reply, error) {
+	var err error
+	if rt.upload { // these are bounded by themselves, and take long
+		q.upload, err = g.stager.receive(rec.ResponseWriter, r)
+		if err != nil {
+			return nil, err
+		}
+		defer q.upload.close()
+		q.params = params(nil).add(q.upload.fields).parse(r.URL.RawQuery)
+	} else {
+		select {
+		case g.admitted <- struct{}{}:
+			defer func() { <-g.admitted }()
+		default:
+			return nil, errs.New(errs.Exhausted, "")
+		}
+		if q.params, err = decode(rec.ResponseWriter, r); err != nil {
+			return nil, err
+		}
+	}
+	if q.viewer, err = g.authenticate(rt.policy, q.params.get("token")); err != nil {
+		return nil, err
+	}
+	rec.viewer = q.viewer
+	return rt.handle(g, r.Context(), q)
+}
+
+// recovered ends a request that panicked.
+func (g *Gateway) recovered(rec *recorder, r *http.Request, pattern string, p any) {
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	g.log.LogAttrs(r.Context(), slog.LevelError, "panic", slog.String("route", pattern),
+		slog.String("error", fmt.Sprint(p)), slog.String("stack", string(debug.Stack())), traceAttr(r.Context()))
+	if rec.status != 0 { // the client has half an answer: let it see that
+		panic(http.ErrAbortHandler)
+	}
+	if res, found := g.paths[r.URL.Path]; found && res.routes[r.Method] != nil {
+		empty := res.routes[r.Method].empty()
+		*empty.status() = envelope{errs.Internal.StatusCode(), errs.Text(errs.New(errs.Internal, ""))}
+		writeAnswer(rec, http.StatusInternalServerError, empty)
+		return
+	}
+	writeFault(rec, r, http.StatusInternalServerError, errs.Text(errs.New(errs.Internal, "")))
+}
+
+// collapse makes one slash of those a path begins with: people end the base
+// address with one (API §1.1).
+func collapse(r *http.Request) *http.Request {
+	if !strings.HasPrefix(r.URL.Path, "//") {
+		return r
+	}
+	short := *r
+	short.URL = new(url.URL)
+	*short.URL = *r.URL
+	short.URL.Path = "/" + strings.TrimLeft(r.URL.Path, "/")
+	short.URL.RawPath = ""
+	return &short
+}
+
+// pattern names a path by what answers it: real paths would be too many.
+func (g *Gateway) pattern(path string) string {
+	res, found := g.paths[path]
+	switch {
+	case found:
+		return res.path
+	case strings.HasPrefix(path, "/media/"):
+		return "/media/"
+	case path == "/":
+		return "/"
+	default:
+		return "unknown"
+	}
+}
+
+// startSpan begins the request's span, under the caller's if it sent one.
+func (g *Gateway) startSpan(r *http.Request, pattern string) (opentracing.Span, *http.Request) {
+	method := r.Method
+	if len(method) > 7 { // none of HTTP's; names of spans are bounded
+		method = "OTHER"
+	}
+	options := []opentracing.StartSpanOption{
+		ext.SpanKindRPCServer,
+		opentracing.Tags{string(ext.Component): "net/http", string(ext.HTTPMethod): method, "http.route": pattern},
+	}
+	if parent := trace.Extract(g.tracer, opentracing.HTTPHeadersCarrier(r.Header)); parent != nil {
+		options = append(options, opentracing.ChildOf(parent))
+	}
+	span := g.tracer.StartSpan(method+" "+pattern, options...)
+	return span, r.WithContext(opentracing.ContextWithSpan(r.Context(), span))
+}
+
+// allowOrigin lets pages of the configured origins read answers.
+func (g *Gateway) allowOrigin(header http.Header, origin string) {
+	switch {
+	case origin == "":
+	case slices.Contains(g.cfg.HTTP.CORSOrigins, "*"):
+		header.Set("Access-Control-Allow-Origin", "*")
+	case slices.Contains(g.cfg.HTTP.CORSOrigins, origin):
+		header.Set("Access-Control-Allow-Origin", origin)
+		header.Add("Vary", "Origin")
+	default:
+		return
+	}
+	header.Set("Access-Control-Expose-Headers", "Trace-Id, Backbeat-Degraded")
+}
