@@ -1,0 +1,354 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"backbeat/app/errs"
+	"backbeat/app/media"
+)
+
+const (
+	// minRate is how many bytes a second an upload must bring and a download
+	// must take.
+	minRate = 16 << 10
+	// uploadGrace is how long an upload may pause, at its start and within.
+	uploadGrace = 10 * time.Second
+	// answerTime is left for storing the upload and for sending the answer.
+	answerTime = time.Minute
+
+	// maxFields and maxField bound what comes with the file; maxEnvelope is room
+	// for them, for the boundaries and for the heads of the parts, in bytes.
+	maxFields   = 32
+	maxField    = 8 << 10
+	maxEnvelope = 1 << 20
+
+	// drainTime bounds the reading of what a refused client still sends: many
+	// clients read no answer before they have sent everything.
+	drainTime = 10 * time.Second
+
+	stagedPattern = "upload-*"
+)
+
+// stager receives uploads into temporary files and bounds what they occupy
+// together, in bytes and in number. Nothing of an upload is held in memory but
+// its small fields, and nothing is left on the disk when the process dies.
+type stager struct {
+	dir        string
+	maxBytes   int64
+	totalBytes int64
+	maxUploads int
+
+	mu      sync.Mutex
+	bytes   int64
+	uploads int
+}
+
+// upload is one received form. file is nil when the part data was absent or
+// empty; otherwise it stands at its beginning.
+type upload struct {
+	fields url.Values
+	file   *os.File
+	// size is the file's, in bytes; ext and contentType are told by its content.
+	size             int64
+	ext, contentType string
+
+	stager *stager
+}
+
+// newStager returns a stager whose files lie in dir, each at most maxBytes, at
+// most maxUploads at a time and totalBytes together.
+func newStager(dir string, maxBytes, totalBytes int64, maxUploads int) (*stager, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, media.FileError(err, "creating the staging folder")
+	}
+	// A staged file has a name for an instant only; a process may die in it.
+	leftovers, err := filepath.Glob(filepath.Join(dir, stagedPattern))
+	if err != nil {
+		return nil, errs.Wrap(errs.Internal, err, "listing the staging folder")
+	}
+	for _, name := range leftovers {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, media.FileError(err, "cleaning the staging folder")
+		}
+	}
+	return &stager{dir: dir, maxBytes: maxBytes, totalBytes: totalBytes, maxUploads: maxUploads}, nil
+}
+
+// receive reads a multipart form whose parts come in any order. The part data is
+// the video, every other part a field; no name a client gives is used for
+// anything. Its errors are Invalid for what can't be accepted and Exhausted when
+// too much is under way. The caller closes the upload.
+func (s *stager) receive(w http.ResponseWriter, r *http.Request) (_ *upload, err error) {
+	body := &pacedBody{body: r.Body, control: http.NewResponseController(w), start: time.Now()}
+	defer func() {
+		if err != nil {
+			s.drain(body, r, err)
+		}
+	}()
+	if r.ContentLength > s.maxBytes+maxEnvelope {
+		return nil, s.tooLarge()
+	}
+	bounded := http.MaxBytesReader(w, body, s.maxBytes+maxEnvelope)
+	r.Body = whole(bounded)
+	form, err := r.MultipartReader()
+	if err != nil {
+		return nil, invalid("请使用表单上传视频", err)
+	}
+	if !s.enter() {
+		return nil, busy()
+	}
+	u := &upload{fields: url.Values{}, stager: s}
+	err = u.read(form)
+	if err == nil {
+		err = body.finish(bounded)
+	}
+	if err != nil {
+		u.close()
+		return nil, s.explain(err)
+	}
+	return u, nil
+}
+
+// whole makes a form that ends before its last boundary an error, which the
+// multipart reader doesn't always: it now meets the end of the body only after
+// that boundary, to which the line end it wants is supplied.
+func whole(body io.ReadCloser) io.ReadCloser {
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(body, strings.NewReader("\r\n"), tooEarly{}), body}
+}
+
+type tooEarly struct{}
+
+func (tooEarly) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+func (u *upload) read(form *multipart.Reader) error {
+	seen := false
+	for parts := 0; ; parts++ {
+		part, err := form.NextPart()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case parts > maxFields:
+			return invalid("表单字段过多", nil)
+		case part.FormName() != "data":
+			err = u.readField(part)
+		case seen:
+			return invalid("一次只能上传一个视频", nil)
+		default:
+			seen = true
+			err = u.readFile(part)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (u *upload) readField(part *multipart.Part) error {
+	value, err := io.ReadAll(io.LimitReader(part, maxField+1))
+	if err != nil {
+		return err
+	}
+	if len(value) > maxField {
+		return invalid("表单字段过长", nil)
+	}
+	u.fields.Add(part.FormName(), string(value))
+	return nil
+}
+
+func (u *upload) readFile(part *multipart.Part) error {
+	head, err := io.ReadAll(io.LimitReader(part, media.SniffLen))
+	if err != nil || len(head) == 0 {
+		return err
+	}
+	var ok bool
+	if u.ext, u.contentType, ok = media.Sniff(head); !ok {
+		return invalid("不支持的视频格式", nil)
+	}
+	if u.file, err = u.stager.create(); err != nil {
+		return err
+	}
+	if _, err := u.Write(head); err != nil {
+		return err
+	}
+	if _, err := io.CopyBuffer(u, part, make([]byte, 64<<10)); err != nil {
+		return err
+	}
+	if _, err := u.file.Seek(0, io.SeekStart); err != nil {
+		return media.FileError(err, "rewinding a staged file")
+	}
+	return nil
+}
+
+// create opens a file without a name: it is gone when it is closed, and when the
+// process dies.
+func (s *stager) create() (*os.File, error) {
+	file, err := os.CreateTemp(s.dir, stagedPattern)
+	if err != nil {
+		return nil, media.FileError(err, "creating a staged file")
+	}
+	if err := os.Remove(file.Name()); err != nil {
+		file.Close()
+		return nil, media.FileError(err, "unlinking a staged file")
+	}
+	return file, nil
+}
+
+// Write stages p within the bounds of one upload and of all.
+func (u *upload) Write(p []byte) (int, error) {
+	size := int64(len(p))
+	if u.size+size > u.stager.maxBytes {
+		return 0, u.stager.tooLarge()
+	}
+	if !u.stager.reserve(size) {
+		return 0, busy()
+	}
+	u.size += size
+	n, err := u.file.Write(p)
+	if err != nil {
+		return n, media.FileError(err, "staging an upload")
+	}
+	return n, nil
+}
+
+// close deletes the staged file. It may be called more than once.
+func (u *upload) close() {
+	if u.stager == nil {
+		return
+	}
+	if u.file != nil {
+		// Nothing was promised about the content, so an error means nothing.
+		_ = u.file.Close()
+	}
+	u.stager.leave(u.size)
+	u.stager = nil
+}
+
+func (s *stager) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.uploads >= s.maxUploads {
+		return false
+	}
+	s.uploads++
+	return true
+}
+
+func (s *stager) reserve(bytes int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bytes+bytes > s.totalBytes {
+		return false
+	}
+	s.bytes += bytes
+	return true
+}
+
+func (s *stager) leave(bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bytes -= bytes
+	s.uploads--
+}
+
+// drain reads what a refused client still sends, so that it gets to the answer;
+// it costs no more than two uploads would have.
+func (s *stager) drain(body *pacedBody, r *http.Request, refusal error) {
+	switch {
+	case body.read == 0 && r.Header.Get("Expect") != "":
+		return // such a client waits for leave to send
+	case errors.Is(refusal, os.ErrDeadlineExceeded):
+		return // such a client sends nothing
+	}
+	body.until = time.Now().Add(drainTime)
+	// Whatever ends it, the answer is what it was.
+	_, _ = io.CopyN(io.Discard, body, 2*s.maxBytes)
+}
+
+// explain gives what broke off the reading a kind and a text.
+func (s *stager) explain(err error) error {
+	var classified *errs.Error
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &classified):
+		return err
+	case errors.As(err, &tooLarge):
+		return s.tooLarge()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return invalid("上传速度过慢，请检查网络后重试", err)
+	default:
+		return invalid("上传不完整，请重试", err)
+	}
+}
+
+func (s *stager) tooLarge() error {
+	return invalid(fmt.Sprintf("视频不能超过%dMB", s.maxBytes>>20), nil)
+}
+
+func busy() error { return errs.New(errs.Exhausted, "上传人数过多，请稍后再试") }
+
+// invalid refuses an upload; cause may be nil.
+func invalid(text string, cause error) error {
+	return errs.Wrap(errs.Invalid, errors.Join(errs.New(errs.Invalid, text), cause), "receiving an upload")
+}
+
+// pacedBody moves the connection's deadlines on as bytes arrive: on average at
+// least minRate, and no pause longer than uploadGrace.
+type pacedBody struct {
+	body    io.ReadCloser
+	control *http.ResponseController
+	start   time.Time
+	// until ends the reading whatever arrives, unless it is zero.
+	until time.Time
+	read  int64
+}
+
+func (b *pacedBody) Read(p []byte) (int, error) {
+	deadline := b.start.Add(uploadGrace + time.Duration(b.read)*time.Second/minRate)
+	if pause := time.Now().Add(uploadGrace); pause.Before(deadline) {
+		deadline = pause
+	}
+	if !b.until.IsZero() && b.until.Before(deadline) {
+		deadline = b.until
+	}
+	if err := b.control.SetReadDeadline(deadline); err != nil {
+		return 0, errs.Wrap(errs.Internal, err, "setting the read deadline")
+	}
+	// The server's own limit counts from the request's start.
+	if err := b.control.SetWriteDeadline(deadline.Add(answerTime)); err != nil {
+		return 0, errs.Wrap(errs.Internal, err, "setting the write deadline")
+	}
+	n, err := b.body.Read(p)
+	b.read += int64(n)
+	return n, err
+}
+
+// finish reads the body to its end, by way of the reader that bounds it, and
+// lifts the deadline: passing later, it would cancel the request's context. After
+// a failure it stays, and ends what the server still tries to read.
+func (b *pacedBody) finish(bounded io.Reader) error {
+	if _, err := io.Copy(io.Discard, bounded); err != nil {
+		return err
+	}
+	if err := b.control.SetReadDeadline(time.Time{}); err != nil {
+		return errs.Wrap(errs.Internal, err, "clearing the read deadline")
+	}
+	return nil
+}
+
+func (b *pacedBody) Close() error { return b.body.Close() }
