@@ -141,37 +141,50 @@ func (r *Rabbit) Publish(ctx context.Context, queue Queue, message Message) (err
 
 // send publishes to one of the queue's three and waits for the confirm.
 func (r *Rabbit) send(ctx context.Context, queue Queue, target string, message amqp.Publishing) error {
+	for {
+		err := r.trySend(ctx, queue, target, message)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, errRefused) {
+			return errs.Wrap(errs.Unavailable, err, "publishing %s to %s", message.MessageId, target)
+		}
+		// It has not been taken, so that trying again doubles nothing: a queue that
+		// is just being made refuses for a moment.
+		select {
+		case <-ctx.Done():
+		case <-time.After(leastWait):
+		}
+	}
+}
+
+func (r *Rabbit) trySend(ctx context.Context, queue Queue, target string, message amqp.Publishing) error {
 	session := r.publishing.current()
 	if session == nil {
-		return unavailable(errors.New("not connected"), message, target)
+		return errors.New("not connected")
 	}
 	if session.blocked.Load() {
-		return unavailable(errors.New("the broker blocks publishers"), message, target)
+		return errors.New("the broker blocks publishers")
 	}
 	sent := &publishing{ctx: ctx, message: message, outcome: make(chan error, 1)}
 	select {
 	case session.outbox(queue, target).requests <- sent:
 	case <-session.gone:
-		return unavailable(errors.New("connection lost"), message, target)
+		return errLost
 	case <-ctx.Done():
-		return unavailable(ctx.Err(), message, target)
+		return ctx.Err()
 	}
 	select {
 	case err := <-sent.outcome:
-		if err != nil {
-			return unavailable(err, message, target)
-		}
-		return nil
+		return err
 	case <-session.gone:
-		return unavailable(errors.New("connection lost before the confirm"), message, target)
+		return errLost
 	case <-ctx.Done():
-		return unavailable(fmt.Errorf("no confirm: %w", ctx.Err()), message, target)
+		return fmt.Errorf("no confirm: %w", ctx.Err())
 	}
 }
 
-func unavailable(cause error, message amqp.Publishing, target string) error {
-	return errs.Wrap(errs.Unavailable, cause, "publishing %s to %s", message.MessageId, target)
-}
+var errLost = errors.New("the connection was lost before the confirm")
 
 // Headers of ours; those of the trace stand beside them.
 const (
