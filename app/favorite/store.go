@@ -183,9 +183,9 @@ func grow(tx *gorm.DB, rows any, n int, table, key string, columns ...string) er
 
 // What a row of the union in stats is about.
 const (
-	kindVideo = iota
-	kindUser
-	kindRow
+	kindVideo = "video"
+	kindUser  = "user"
+	kindRow   = "row"
 )
 
 // stats reads the counts of videos and users, and the viewer's rows of those
@@ -194,23 +194,23 @@ func (s *store) stats(ctx context.Context, viewer int64, videos, users []int64, 
 	var parts []string
 	var args []any
 	if len(videos) > 0 {
-		parts = append(parts, "SELECT ? AS kind, video_id AS id, likes AS a, 0 AS b FROM favorite_videos WHERE video_id IN ?")
-		args = append(args, kindVideo, padded(videos))
+		parts = append(parts, "SELECT '"+kindVideo+"' AS kind, video_id AS id, likes AS a, 0 AS b FROM favorite_videos WHERE video_id IN ?")
+		args = append(args, padded(videos))
 	}
 	if len(users) > 0 {
-		parts = append(parts, "SELECT ? AS kind, user_id AS id, received AS a, given AS b FROM favorite_users WHERE user_id IN ?")
-		args = append(args, kindUser, padded(users))
+		parts = append(parts, "SELECT '"+kindUser+"' AS kind, user_id AS id, received AS a, given AS b FROM favorite_users WHERE user_id IN ?")
+		args = append(args, padded(users))
 	}
 	if own := slices.Concat(videos, videosOf(waiting)); viewer > 0 && len(own) > 0 {
-		parts = append(parts, "SELECT ? AS kind, video_id AS id, version AS a, CASE WHEN liked THEN 1 ELSE 0 END AS b FROM favorites WHERE user_id = ? AND video_id IN ?")
-		args = append(args, kindRow, viewer, padded(own))
+		parts = append(parts, "SELECT '"+kindRow+"' AS kind, video_id AS id, version AS a, CASE WHEN liked THEN 1 ELSE 0 END AS b FROM favorites WHERE user_id = ? AND video_id IN ?")
+		args = append(args, viewer, padded(own))
 	}
 	result := newStats(videos, users)
 	if len(parts) == 0 {
 		return result, nil
 	}
 	var found []struct {
-		Kind     int
+		Kind     string
 		ID, A, B int64
 	}
 	if err := s.db.WithContext(ctx).Raw(strings.Join(parts, " UNION ALL "), args...).Scan(&found).Error; err != nil {
