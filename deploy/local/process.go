@@ -158,3 +158,21 @@ func tail(path string) string {
 	}
 	return string(log[max(0, len(log)-most):])
 }
+
+// StartTime returns when the process started, as the kernel counts: together
+// with its number it names a process for good. It is "" for one that is gone.
+func StartTime(pid int) string {
+	const startTime = 19 // field 22 of proc(5), counted from the state
+	if !alive(pid) {
+		return ""
+	}
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return ""
+	}
+	fields := strings.Fields(string(line[bytes.LastIndexByte(line, ')')+1:]))
+	if len(fields) <= startTime {
+		return ""
+	}
+	return fields[startTime]
+}

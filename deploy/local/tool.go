@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// Tool returns the path of a program of the module test/tools: versitygw,
+// Tool returns the path of a program of the modules in test/tools: versitygw,
 // all-in-one (Jaeger) or golangci-lint. A path in the variable of that name
 // (VERSITYGW, JAEGER) wins, then a program in PATH (versitygw,
 // jaeger-all-in-one), then a build of our own. The first build on a machine
@@ -34,6 +34,9 @@ func Tool(ctx context.Context, name string) (string, error) {
 	// -n prints where the program lies instead of running it, after building it.
 	cmd := exec.CommandContext(ctx, "go", "tool", "-n", name)
 	cmd.Dir = filepath.Join(root, "test", "tools")
+	if name == "all-in-one" {
+		cmd.Dir = filepath.Join(cmd.Dir, "jaeger") // doesn't run with the others' newer OpenTelemetry
+	}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

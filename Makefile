@@ -1,0 +1,38 @@
+# Every target works on a fresh clone with Go, git and make; what else is needed
+# the targets install (Debian packages) or name.
+.DEFAULT_GOAL := help
+.PHONY: help run demo test cluster cluster-down generate lint build ci
+
+TOOLS := go tool -modfile=test/tools/go.mod
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+run: ## everything in one process on port 8080, data in ./data; Ctrl-C stops it
+	go run ./app run
+
+demo: ## fill a running instance (URL=http://127.0.0.1:8080) with people and clips
+	go run ./app demo -url $(or $(URL),http://127.0.0.1:8080)
+
+test: ## all tests, with -race, against real servers that this installs and starts
+	go run ./test/run -- go test -race -timeout 30m ./...
+
+cluster: ## real servers, two instances of each service, the gateway on 8080, Jaeger
+	go run ./deploy/local/cluster up
+
+cluster-down: ## stop exactly what `make cluster` started
+	go run ./deploy/local/cluster down
+
+generate: ## idl/*.proto -> proto/
+	go run ./idl/generate
+
+lint: ## gofmt, go vet and the linter
+	@test -z "$$(gofmt -l app config idl model mq test deploy)" || { gofmt -d app config idl model mq test deploy; exit 1; }
+	go vet ./...
+	$(TOOLS) golangci-lint run ./...
+
+build: ## bin/backbeat
+	CGO_ENABLED=0 go build -trimpath -o bin/backbeat ./app
+
+ci: lint generate build ## what CI adds to the tests: lint, generated code unchanged, build
+	@git diff --exit-code -- proto || { echo "proto/ is not what make generate writes"; exit 1; }

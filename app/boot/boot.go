@@ -1,0 +1,138 @@
+// Package boot turns a configuration into running parts. The table in roles.go
+// is the architecture: which roles there are, what each needs and how it starts.
+// Roles start in the table's order and stop in reverse, so the gateway is the
+// last to open and the first to close.
+//
+// One process may run any set of roles. All of them in one process, on SQLite and
+// the memory registry, is the embedded mode; nothing here asks which mode it is.
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"backbeat/app/trace"
+	"backbeat/config"
+)
+
+// stopTimeout bounds how long one role may take to drain, beyond what HTTP
+// requests in progress are given.
+const stopTimeout = 20 * time.Second
+
+// Part is a role that runs.
+type Part struct {
+	Role string
+	Does string
+	// Address is where it listens; empty for a worker.
+	Address string
+}
+
+// part is what a role's start returns.
+type part struct {
+	address string
+	// stop drains the role: it returns when nothing of it runs any more, or with
+	// an error when ctx ended first.
+	stop func(ctx context.Context) error
+	// failed reports that the role ended by itself; nil for one that can't.
+	failed <-chan error
+}
+
+// Run starts the roles, calls ready with what runs where, and drains them all
+// when ctx ends or one of them fails. It returns nil after a clean stop.
+func Run(ctx context.Context, cfg *config.Config, names []string, log *slog.Logger, ready func([]Part)) (err error) {
+	chosen, err := choose(cfg, names)
+	if err != nil {
+		return err
+	}
+	shared := newResources(cfg, len(chosen) == len(roles), log)
+	defer func() { err = errors.Join(err, shared.close()) }()
+
+	var running []part
+	var started []Part
+	failed := make(chan error, len(chosen))
+	defer func() {
+		// Not ctx: it has ended, and draining needs its own time.
+		for i, p := range slices.Backward(running) {
+			stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout+cfg.HTTP.Drain)
+			if stopErr := p.stop(stopping); stopErr != nil {
+				err = errors.Join(err, fmt.Errorf("stopping %s: %w", chosen[i].name, stopErr))
+			}
+			cancel()
+			log.Debug("stopped", "role", chosen[i].name)
+		}
+	}()
+	for _, r := range chosen {
+		p, err := startRole(ctx, r, shared)
+		if err != nil {
+			return fmt.Errorf("starting %s: %w", r.name, err)
+		}
+		running = append(running, p)
+		started = append(started, Part{Role: r.name, Does: r.does, Address: p.address})
+		if p.failed != nil {
+			go func() {
+				if err := <-p.failed; err != nil {
+					failed <- fmt.Errorf("%s: %w", r.name, err)
+				}
+			}()
+		}
+		log.Debug("started", "role", r.name, "address", p.address)
+	}
+	ready(started)
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-failed:
+		return err
+	}
+}
+
+// startRole gives the role a tracer and a log of its own name and starts it.
+func startRole(ctx context.Context, r role, shared *resources) (part, error) {
+	log := shared.log.With("role", r.name)
+	tracer, closer, err := trace.New(shared.cfg.Jaeger, r.name, log)
+	if err != nil {
+		return part{}, err
+	}
+	shared.closeLast(closer.Close)
+	return r.start(ctx, site{resources: shared, name: r.name, tracer: tracer, log: log})
+}
+
+// choose returns the named roles in the table's order, all of them for no name,
+// or every reason why this configuration can't run them.
+func choose(cfg *config.Config, names []string) ([]role, error) {
+	var chosen []role
+	var faults []error
+	for _, name := range names {
+		if !slices.ContainsFunc(roles, func(r role) bool { return r.name == name }) {
+			faults = append(faults, fmt.Errorf("there is no role %q", name))
+		}
+	}
+	for _, r := range roles {
+		if len(names) == 0 || slices.Contains(names, r.name) {
+			chosen = append(chosen, r)
+		}
+	}
+	if len(chosen) < len(roles) {
+		for _, r := range chosen {
+			for _, n := range r.needs {
+				if fault := n.missing(cfg); fault != "" {
+					faults = append(faults, fmt.Errorf("role %s runs apart from others: %s", r.name, fault))
+				}
+			}
+		}
+	}
+	return chosen, errors.Join(faults...)
+}
+
+// Roles returns every role there is, with what it does, in the order they start.
+func Roles() []Part {
+	all := make([]Part, len(roles))
+	for i, r := range roles {
+		all[i] = Part{Role: r.name, Does: r.does}
+	}
+	return all
+}

@@ -1,0 +1,241 @@
+package boot
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/opentracing/opentracing-go"
+	"github.com/redis/go-redis/v9"
+	microregistry "go-micro.dev/v4/registry"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"gorm.io/gorm"
+
+	"backbeat/app/cache"
+	"backbeat/app/favorite"
+	"backbeat/app/id"
+	"backbeat/app/media"
+	"backbeat/app/registry"
+	"backbeat/app/token"
+	"backbeat/config"
+	"backbeat/model"
+	"backbeat/mq"
+)
+
+// openTimeout bounds the wait for a server that is not up yet.
+const openTimeout = time.Minute
+
+// localCacheBytes bounds the shared cache of a process that has no Redis.
+const localCacheBytes = 64 << 20
+
+// resources are what the roles of a process share. Each is opened by the first
+// role that needs it, and which implementation that is the configuration says:
+// with a server named it is that server, else what the process has by itself.
+type resources struct {
+	cfg *config.Config
+	log *slog.Logger
+	// whole says that every role runs in this process.
+	whole bool
+	ids   *id.Generator
+
+	db       func() (*gorm.DB, error)
+	redis    func() (redis.UniversalClient, error)
+	cache    func() (cache.Cache, error)
+	pending  func() (favorite.Pending, error)
+	media    func() (media.Store, error)
+	registry func() (microregistry.Registry, error)
+	keys     func() (*token.Keys, error)
+
+	mu      sync.Mutex
+	closers []func() error
+}
+
+// site is what one role gets: the process's resources and what bears its name.
+type site struct {
+	*resources
+	name   string
+	tracer opentracing.Tracer
+	log    *slog.Logger
+}
+
+func newResources(cfg *config.Config, whole bool, log *slog.Logger) *resources {
+	r := &resources{cfg: cfg, log: log, whole: whole, ids: id.NewGenerator(time.Now)}
+	r.db = sync.OnceValues(r.openDB)
+	r.redis = sync.OnceValues(r.openRedis)
+	r.cache = sync.OnceValues(r.openCache)
+	r.pending = sync.OnceValues(r.openPending)
+	r.media = sync.OnceValues(r.openMedia)
+	r.registry = sync.OnceValues(r.openRegistry)
+	r.keys = sync.OnceValues(r.openKeys)
+	return r
+}
+
+// closeLast has what was just opened closed after everything opened later.
+func (r *resources) closeLast(closer func() error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closers = append(r.closers, closer)
+}
+
+func (r *resources) close() error {
+	var faults []error
+	for _, closer := range slices.Backward(r.closers) {
+		faults = append(faults, closer())
+	}
+	return errors.Join(faults...)
+}
+
+func (r *resources) openDB() (*gorm.DB, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	dsn := r.cfg.DB.DSN
+	if dsn == "" {
+		dsn = "sqlite:" + filepath.Join(r.cfg.Data.Dir, "backbeat.db")
+	}
+	db, err := model.Open(ctx, dsn, r.cfg.DB.MaxOpen, r.log)
+	if err != nil {
+		return nil, err
+	}
+	r.closeLast(func() error { return model.Close(db) })
+	return db, model.Migrate(ctx, db)
+}
+
+func (r *resources) openRedis() (redis.UniversalClient, error) {
+	cache.LogTo(r.log)
+	client, err := cache.Dial(r.cfg.Redis)
+	if err != nil {
+		return nil, err
+	}
+	r.closeLast(client.Close)
+	return client, nil
+}
+
+func (r *resources) openCache() (cache.Cache, error) {
+	if r.cfg.Redis.Addr == "" {
+		return cache.NewMemory(localCacheBytes)
+	}
+	client, err := r.redis()
+	if err != nil {
+		return nil, err
+	}
+	return cache.NewRedis(client), nil
+}
+
+func (r *resources) openPending() (favorite.Pending, error) {
+	if r.cfg.Redis.Addr == "" {
+		return favorite.NewMemoryPending(time.Now), nil
+	}
+	client, err := r.redis()
+	if err != nil {
+		return nil, err
+	}
+	return favorite.NewRedisPending(client), nil
+}
+
+func (r *resources) openMedia() (media.Store, error) {
+	if r.cfg.S3.Endpoint == "" {
+		dir := r.cfg.Media.Dir
+		if dir == "" {
+			dir = filepath.Join(r.cfg.Data.Dir, "media")
+		}
+		return media.NewDisk(dir)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	return media.NewS3(ctx, media.S3Config(r.cfg.S3))
+}
+
+func (r *resources) openRegistry() (microregistry.Registry, error) {
+	if len(r.cfg.Etcd.Endpoints) == 0 {
+		return registry.NewMemory(), nil
+	}
+	secure, err := r.cfg.Etcd.TLS.Client()
+	if err != nil {
+		return nil, fmt.Errorf("etcd.tls: %w", err)
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints:   r.cfg.Etcd.Endpoints,
+		Username:    r.cfg.Etcd.User,
+		Password:    r.cfg.Etcd.Password,
+		TLS:         secure,
+		DialTimeout: 3 * time.Second,
+		// A dead member must be noticed, a silent network too.
+		DialKeepAliveTime:    2 * time.Second,
+		DialKeepAliveTimeout: 2 * time.Second,
+		Logger:               zap.NewNop(), // what fails is returned to us, who log it
+	})
+	if err != nil {
+		return nil, fmt.Errorf("etcd: %w", err)
+	}
+	r.closeLast(client.Close)
+	etcd := registry.NewEtcd(registry.Config{Prefix: r.cfg.Etcd.Prefix, Lease: r.cfg.Etcd.Lease}, registry.Deps{Client: client, Log: r.log})
+	r.closeLast(etcd.Close)
+	return etcd, nil
+}
+
+// broker returns the role's queues: RabbitMQ with the table as its spool, or the
+// table alone. Each role has its own, since its spans bear the role's name.
+func (s site) broker() (mq.Broker, error) {
+	db, err := s.db()
+	if err != nil {
+		return nil, err
+	}
+	deps := mq.Deps{Tracer: s.tracer, Log: s.log, Now: time.Now}
+	table := mq.NewTable(db, deps)
+	if s.cfg.AMQP.URL == "" {
+		s.closeLast(table.Close)
+		return table, nil
+	}
+	var secure *tls.Config
+	if secure, err = s.cfg.AMQP.TLS.Client(); err != nil {
+		return nil, fmt.Errorf("amqp.tls: %w", err)
+	}
+	rabbit, err := mq.NewRabbit(mq.RabbitConfig{
+		URL: s.cfg.AMQP.URL, User: s.cfg.AMQP.User, Password: s.cfg.AMQP.Password, TLS: secure, Confirm: s.cfg.AMQP.Confirm,
+	}, deps)
+	if err != nil {
+		return nil, err
+	}
+	spooled := mq.NewSpooled(rabbit, table, s.cfg.AMQP.Confirm, s.log)
+	s.closeLast(spooled.Close)
+	return spooled, nil
+}
+
+// keyFile is where a process that runs everything keeps the token key it made.
+const keyFile = "token.keys"
+
+func (r *resources) openKeys() (*token.Keys, error) {
+	list := r.cfg.Token.Keys
+	if list == "" {
+		var err error
+		if list, err = ownKey(filepath.Join(r.cfg.Data.Dir, keyFile)); err != nil {
+			return nil, fmt.Errorf("token key: %w", err)
+		}
+	}
+	return token.ParseKeys(list, r.cfg.Token.Life, time.Now)
+}
+
+// ownKey returns the key in the file, which it makes the first time.
+func ownKey(path string) (string, error) {
+	kept, err := os.ReadFile(path)
+	if err == nil || !errors.Is(err, os.ErrNotExist) {
+		return string(kept), err
+	}
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails, says its documentation
+	made := "k1:" + base64.StdEncoding.EncodeToString(secret)
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return "", err
+	}
+	return made, os.WriteFile(path, []byte(made), 0o600)
+}

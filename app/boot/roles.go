@@ -1,0 +1,287 @@
+package boot
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"time"
+
+	"go-micro.dev/v4/server"
+
+	"backbeat/app/comment"
+	"backbeat/app/favorite"
+	"backbeat/app/gateway"
+	"backbeat/app/message"
+	"backbeat/app/relation"
+	"backbeat/app/rpc"
+	"backbeat/app/user"
+	"backbeat/app/video"
+	"backbeat/config"
+	pbcomment "backbeat/proto/comment"
+	pbfavorite "backbeat/proto/favorite"
+	pbmessage "backbeat/proto/message"
+	pbrelation "backbeat/proto/relation"
+	pbuser "backbeat/proto/user"
+	pbvideo "backbeat/proto/video"
+)
+
+// role is one row of the architecture.
+type role struct {
+	name string
+	does string
+	// needs are what a role that runs apart from others must share with them.
+	needs []need
+	start func(ctx context.Context, s site) (part, error)
+}
+
+// need is a server that the configuration must name.
+type need struct {
+	// missing returns what to set, "" when it is set.
+	missing func(cfg *config.Config) string
+}
+
+var (
+	discovery = need{func(cfg *config.Config) string {
+		return unless(len(cfg.Etcd.Endpoints) > 0, "set etcd.endpoints, or nobody finds anybody")
+	}}
+	database = need{func(cfg *config.Config) string {
+		return unless(cfg.DB.DSN != "", "set db.dsn, the database it shares with the other instances")
+	}}
+	views = need{func(cfg *config.Config) string {
+		return unless(cfg.Redis.Addr != "", "set redis.addr, where it shares pending likes and pages")
+	}}
+	blobs = need{func(cfg *config.Config) string {
+		return unless(cfg.S3.Endpoint != "" || cfg.Media.Dir != "", "set s3.endpoint, or media.dir to a folder all share")
+	}}
+	secret = need{func(cfg *config.Config) string {
+		return unless(cfg.Token.Keys != "", "set token.keys, which all gateways share")
+	}}
+)
+
+func unless(ok bool, fault string) string {
+	if ok {
+		return ""
+	}
+	return fault
+}
+
+// roles is the architecture: services, then the workers behind them, then the
+// gateway in front. Services never call each other; the gateway composes.
+var roles = []role{
+	{"user", "accounts and passwords", []need{discovery, database}, startUser},
+	{"video", "uploads, feed and works", []need{discovery, database}, startVideo},
+	{"favorite", "likes and their counts", []need{discovery, database, views}, startFavorite},
+	{"comment", "comments and their counts", []need{discovery, database}, startComment},
+	{"relation", "who follows whom", []need{discovery, database}, startRelation},
+	{"message", "chats", []need{discovery, database}, startMessage},
+	{"video-worker", "probes, covers, remuxes and transcodes uploads", []need{database, blobs}, startVideoWorker},
+	{"favorite-worker", "applies queued likes", []need{database, views}, startFavoriteWorker},
+	{"message-worker", "writes the system account's notices", []need{database}, startMessageWorker},
+	{"gateway", "HTTP: the app's API, media and the web page", []need{discovery, views, blobs, secret}, startGateway},
+}
+
+func startUser(_ context.Context, s site) (part, error) {
+	db, err := s.db()
+	if err != nil {
+		return part{}, err
+	}
+	service := user.New(user.Config{Hashes: s.cfg.Limits.Hashes}, user.Deps{DB: db, IDs: s.ids, Now: time.Now})
+	return s.serve(func(to server.Server) error { return pbuser.RegisterUserHandler(to, service) })
+}
+
+func startVideo(_ context.Context, s site) (part, error) {
+	db, err := s.db()
+	if err != nil {
+		return part{}, err
+	}
+	queue, err := s.broker()
+	if err != nil {
+		return part{}, err
+	}
+	service := video.New(video.Deps{DB: db, Queue: queue, IDs: s.ids, Now: time.Now, Log: s.log})
+	return s.serve(func(to server.Server) error { return pbvideo.RegisterVideoHandler(to, service) })
+}
+
+func startFavorite(_ context.Context, s site) (part, error) {
+	db, err := s.db()
+	if err != nil {
+		return part{}, err
+	}
+	queue, err := s.broker()
+	if err != nil {
+		return part{}, err
+	}
+	pending, err := s.pending()
+	if err != nil {
+		return part{}, err
+	}
+	service := favorite.New(favorite.Deps{DB: db, Queue: queue, Pending: pending, Now: time.Now, Log: s.log})
+	return s.serve(func(to server.Server) error { return pbfavorite.RegisterFavoriteHandler(to, service) })
+}
+
+func startComment(_ context.Context, s site) (part, error) {
+	db, err := s.db()
+	if err != nil {
+		return part{}, err
+	}
+	service := comment.New(comment.Deps{DB: db, IDs: s.ids, Now: time.Now})
+	return s.serve(func(to server.Server) error { return pbcomment.RegisterCommentHandler(to, service) })
+}
+
+func startRelation(_ context.Context, s site) (part, error) {
+	db, err := s.db()
+	if err != nil {
+		return part{}, err
+	}
+	service := relation.New(relation.Deps{DB: db, Now: time.Now})
+	return s.serve(func(to server.Server) error { return pbrelation.RegisterRelationHandler(to, service) })
+}
+
+func startMessage(_ context.Context, s site) (part, error) {
+	db, err := s.db()
+	if err != nil {
+		return part{}, err
+	}
+	service := message.New(message.Deps{DB: db, IDs: s.ids, Now: time.Now})
+	return s.serve(func(to server.Server) error { return pbmessage.RegisterMessageHandler(to, service) })
+}
+
+func startVideoWorker(ctx context.Context, s site) (part, error) {
+	db, err := s.db()
+	if err != nil {
+		return part{}, err
+	}
+	queue, err := s.broker()
+	if err != nil {
+		return part{}, err
+	}
+	store, err := s.media()
+	if err != nil {
+		return part{}, err
+	}
+	worker := video.NewWorker(video.WorkerConfig{
+		FFmpeg: s.cfg.Media.FFmpeg, FFprobe: s.cfg.Media.FFprobe, MaxDuration: s.cfg.Media.MaxDuration,
+		Transcodes: s.cfg.Limits.Transcodes, Notices: message.NoticeQueue,
+	}, video.WorkerDeps{DB: db, Publisher: queue, Consumer: queue, Media: store, Now: time.Now, Log: s.log})
+	return work(ctx, worker.Run), nil
+}
+
+func startFavoriteWorker(ctx context.Context, s site) (part, error) {
+	db, err := s.db()
+	if err != nil {
+		return part{}, err
+	}
+	queue, err := s.broker()
+	if err != nil {
+		return part{}, err
+	}
+	pending, err := s.pending()
+	if err != nil {
+		return part{}, err
+	}
+	worker := favorite.NewWorker(favorite.WorkerDeps{DB: db, Queue: queue, Pending: pending, Log: s.log})
+	return work(ctx, worker.Run), nil
+}
+
+func startMessageWorker(ctx context.Context, s site) (part, error) {
+	db, err := s.db()
+	if err != nil {
+		return part{}, err
+	}
+	queue, err := s.broker()
+	if err != nil {
+		return part{}, err
+	}
+	worker := message.NewWorker(message.WorkerDeps{DB: db, Consumer: queue, Now: time.Now})
+	return work(ctx, worker.Run), nil
+}
+
+func startGateway(ctx context.Context, s site) (part, error) {
+	found, err := s.registry()
+	if err != nil {
+		return part{}, err
+	}
+	store, err := s.media()
+	if err != nil {
+		return part{}, err
+	}
+	shared, err := s.cache()
+	if err != nil {
+		return part{}, err
+	}
+	keys, err := s.keys()
+	if err != nil {
+		return part{}, err
+	}
+	services, err := rpc.NewClient(rpc.ClientConfig{TLS: s.rpcTLS()}, rpc.ClientDeps{Registry: found, Tracer: s.tracer, Log: s.log})
+	if err != nil {
+		return part{}, err
+	}
+	s.closeLast(services.Close)
+	g, err := gateway.New(gateway.Config{
+		HTTP: s.cfg.HTTP, Media: s.cfg.Media, Limits: s.cfg.Limits, Time: s.cfg.Time,
+		StagingDir: filepath.Join(s.cfg.Data.Dir, "staging"),
+	}, gateway.Deps{
+		Client: services, Keys: keys, Media: store, Cache: shared, Tracer: s.tracer, Log: s.log, Now: time.Now,
+	})
+	if err != nil {
+		return part{}, err
+	}
+	listener, err := net.Listen("tcp", s.cfg.HTTP.Listen)
+	if err != nil {
+		return part{}, fmt.Errorf("http.listen: %w", err)
+	}
+	p := work(ctx, func(ctx context.Context) error { return g.Serve(ctx, listener) })
+	p.address = listener.Addr().String()
+	return p, nil
+}
+
+// serve starts the role's gRPC server with the handler registered on it.
+func (s site) serve(register func(server.Server) error) (part, error) {
+	found, err := s.registry()
+	if err != nil {
+		return part{}, err
+	}
+	srv, err := rpc.NewServer(rpc.ServerConfig{
+		Name: s.name, Listen: s.cfg.RPC.Listen, Advertise: s.cfg.RPC.Advertise, TLS: s.rpcTLS(),
+	}, rpc.ServerDeps{Registry: found, Tracer: s.tracer, Log: s.log})
+	if err != nil {
+		return part{}, err
+	}
+	if err := register(srv); err != nil {
+		return part{}, err
+	}
+	if err := srv.Start(); err != nil {
+		return part{}, err
+	}
+	return part{address: srv.Options().Address, stop: func(context.Context) error { return srv.Stop() }}, nil
+}
+
+func (s site) rpcTLS() rpc.TLS {
+	files := s.cfg.RPC.TLS
+	return rpc.TLS{Cert: files.Cert, Key: files.Key, CA: files.CA}
+}
+
+// work runs a worker beside the role that starts it. The worker does not see the
+// process's signal: it is stopped in its turn.
+func work(ctx context.Context, run func(context.Context) error) part {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	failed := make(chan error, 1)
+	go func() {
+		defer close(ended)
+		defer close(failed)
+		failed <- run(ctx)
+	}()
+	stop := func(stopping context.Context) error {
+		cancel()
+		select {
+		case <-ended:
+			return nil
+		case <-stopping.Done():
+			return stopping.Err()
+		}
+	}
+	return part{stop: stop, failed: failed}
+}

@@ -1,0 +1,87 @@
+// Package command is what one can type after `backbeat`: run, a list of roles,
+// config, dead, demo. Each command is a row of the table below.
+package command
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"backbeat/app/boot"
+	"backbeat/config"
+)
+
+// invocation is one call of a command.
+type invocation struct {
+	args    []string
+	config  string
+	environ []string
+	out     io.Writer
+	errOut  io.Writer
+}
+
+// load reads the configuration the invocation names.
+func (i invocation) load() (*config.Config, error) { return config.Load(i.config, i.environ) }
+
+// entry is one command.
+type entry struct {
+	name string
+	// usage is what follows the name.
+	usage string
+	does  string
+	run   func(ctx context.Context, i invocation) error
+}
+
+func entries() []entry {
+	return []entry{
+		{"run", "", "everything in this process: SQLite, local files, no servers", run},
+		{"ROLE…", "", "one or more roles of a cluster in this process", nil},
+		{"config", "check | show", "report all faults of the configuration, or print it with secrets masked", configure},
+		{"dead", "list | show ID | replay ID…", "look at messages that were given up, put them back", dead},
+		{"demo", "[-url BASE] [-users N] [-clips N]", "fill a running instance with people and clips", fill},
+		{"version", "", "print the version", printVersion},
+	}
+}
+
+// Execute runs the command that args name, until it is done or ctx ends.
+func Execute(ctx context.Context, args, environ []string, out, errOut io.Writer) error {
+	flags := flag.NewFlagSet("backbeat", flag.ContinueOnError)
+	flags.SetOutput(errOut)
+	flags.Usage = func() { usage(errOut) }
+	path := flags.String("config", os.Getenv(config.FileVariable), "YAML file")
+	if err := flags.Parse(args); err != nil {
+		if err == flag.ErrHelp {
+			return nil
+		}
+		return fmt.Errorf("see backbeat -help")
+	}
+	call := invocation{args: flags.Args(), config: *path, environ: environ, out: out, errOut: errOut}
+	if len(call.args) == 0 || call.args[0] == "help" {
+		usage(out)
+		return nil
+	}
+	for _, e := range entries() {
+		if e.name == call.args[0] {
+			call.args = call.args[1:]
+			return e.run(ctx, call)
+		}
+	}
+	return runRoles(ctx, call)
+}
+
+func usage(w io.Writer) {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprint(table, "backbeat [-config FILE] COMMAND\n\ncommands:\n")
+	for _, e := range entries() {
+		fmt.Fprintf(table, "  %s\t%s\n", strings.TrimSpace(e.name+" "+e.usage), e.does)
+	}
+	fmt.Fprint(table, "\nroles:\n")
+	for _, r := range boot.Roles() {
+		fmt.Fprintf(table, "  %s\t%s\n", r.Role, r.Does)
+	}
+	_ = table.Flush() // a help text that can't be printed has nobody to tell
+}

@@ -1,0 +1,48 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+)
+
+// StartBackbeat starts the program backbeat with the given roles, and env over
+// the bare environment of every server. Name tells instances apart. It is ready
+// when it says so in its log.
+func StartBackbeat(ctx context.Context, dir, name, program string, roles, env []string, opts Options) (*Server, error) {
+	s := &Server{Name: name, Dir: dir, opts: opts}
+	var from int64 // where the log of this start begins
+	s.spec = spec{
+		commands: func() []*exec.Cmd {
+			from = 0
+			if log, err := os.Stat(s.path("log")); err == nil {
+				from = log.Size()
+			}
+			cmd := s.command(program, append(roles, opts.Args...)...)
+			cmd.Env = s.environment(append([]string{"BACKBEAT_LOG_FORMAT=json"}, env...)...)
+			return []*exec.Cmd{cmd}
+		},
+		ready: func(context.Context) error { return says(s.path("log"), from, `"msg":"running"`) },
+	}
+	return s, start(ctx, s)
+}
+
+// says looks for text in the log from an offset on.
+func says(path string, from int64, text string) error {
+	log, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	printed, err := io.ReadAll(io.NewSectionReader(log, from, 1<<20))
+	if err != nil {
+		return err
+	}
+	if !bytes.Contains(printed, []byte(text)) {
+		return errors.New("it does not say yet that it runs")
+	}
+	return nil
+}
