@@ -37,7 +37,9 @@ func (r *Rabbit) Consume(ctx context.Context, queue Queue, handle Handler) error
 		if time.Since(began) > mostWait {
 			wait = leastWait
 		}
-		away.note(err, "a consumer was interrupted and subscribes again", "queue", queue.Name)
+		if !session.conn.IsClosed() { // which was said already
+			away.note(err, "a consumer was interrupted and subscribes again", "queue", queue.Name)
+		}
 		select {
 		case <-stop.Done():
 			return nil

@@ -35,7 +35,11 @@ type outbox struct {
 func (o *outbox) run() {
 	away := outage{log: o.session.log}
 	for {
-		away.note(o.serve(), "a publishing channel ended", "queue", o.target)
+		err := o.serve()
+		if o.session.conn.IsClosed() { // which was said already, or asked for
+			return
+		}
+		away.note(err, "a publishing channel ended", "queue", o.target)
 		select {
 		case <-o.session.gone:
 			return
