@@ -24,7 +24,7 @@ type entry struct {
 }
 
 // NewMemory returns a cache that holds about maxBytes at most, keys and overhead
-// included.
+// included. The caller closes it.
 func NewMemory(maxBytes int64) (*Memory, error) {
 	entries, err := otter.New(&otter.Options[string, entry]{
 		MaximumWeight: uint64(max(maxBytes, 0)),
@@ -37,6 +37,12 @@ func NewMemory(maxBytes int64) (*Memory, error) {
 		return nil, errs.Wrap(errs.Internal, err, "making a cache of %d bytes", maxBytes)
 	}
 	return &Memory{entries}, nil
+}
+
+// Close ends what removes expired entries in the background.
+func (m *Memory) Close() error {
+	m.entries.StopAllGoroutines()
+	return nil
 }
 
 // Get implements Cache.

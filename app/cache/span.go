@@ -24,6 +24,9 @@ func (spans) DialHook(next redis.DialHook) redis.DialHook {
 // ProcessHook traces a single command.
 func (spans) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, command redis.Cmder) error {
+		if command.Name() == "hello" { // a new connection's, inside the command that needs it
+			return next(ctx, command)
+		}
 		return traced(ctx, command.Name(), 1, func(ctx context.Context) error { return next(ctx, command) })
 	}
 }
