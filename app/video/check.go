@@ -29,10 +29,14 @@ func refuse(reason, because string, args ...any) error {
 }
 
 func refuseFor(bad *ffmpeg.BadFile) error {
-	if bad.Slow {
+	switch {
+	case bad.Slow:
 		return &refusal{"视频处理超时，请降低清晰度后重新上传", bad}
+	case bad.Foreign:
+		return &refusal{"不支持的视频格式", bad}
+	default:
+		return &refusal{"无法识别的视频文件", bad}
 	}
-	return &refusal{"无法识别的视频文件", bad}
 }
 
 // Bounds of what we look at closer.
@@ -82,10 +86,15 @@ func (w *Worker) admit(info *ffmpeg.Info) error {
 }
 
 func (w *Worker) checkDuration(duration time.Duration) error {
-	if duration > w.cfg.MaxDuration+slack {
-		return refuse(fmt.Sprintf("视频时长超过%.0f分钟", w.cfg.MaxDuration.Minutes()), "%s long", duration)
+	most := w.cfg.MaxDuration
+	if duration <= most+slack {
+		return nil
 	}
-	return nil
+	bound := fmt.Sprintf("%.0f秒", most.Seconds())
+	if most%time.Minute == 0 {
+		bound = fmt.Sprintf("%d分钟", most/time.Minute)
+	}
+	return refuse("视频时长超过"+bound, "%s long", duration)
 }
 
 // playable reports whether every phone plays the streams as they are.

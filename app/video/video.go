@@ -10,11 +10,12 @@ import (
 	"backbeat/app/id"
 	"backbeat/mq"
 	"backbeat/proto/event"
+	pb "backbeat/proto/video"
 )
 
 // PublishQueue carries every upload to a worker: probing, covers and remuxing
 // take seconds at most.
-var PublishQueue = mq.Queue{Name: "video.publish", Batch: 1, Attempts: 5, Delay: 5 * time.Second}
+var PublishQueue = mq.Queue{Name: "video.publish", Batch: 1, Attempts: 8, Delay: 10 * time.Second}
 
 // TranscodeQueue is the slow lane: what PublishQueue's worker found to need a
 // transcode waits here and holds up no upload that needs none.
@@ -51,7 +52,9 @@ type Server struct {
 	log   *slog.Logger
 }
 
-// New returns the service, to be registered as a video.VideoHandler.
+var _ pb.VideoHandler = (*Server)(nil)
+
+// New returns the service, whose database has been migrated.
 func New(deps Deps) *Server {
 	return &Server{store: store{deps.DB}, queue: deps.Queue, ids: deps.IDs, now: deps.Now, log: deps.Log}
 }

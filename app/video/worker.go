@@ -69,8 +69,8 @@ func NewWorker(cfg WorkerConfig, deps WorkerDeps) *Worker {
 	}
 }
 
-// Run works until ctx ends, then finishes what is in hand and returns nil. It
-// returns an error when it can't work here at all, such as without ffmpeg.
+// Run works until ctx ends, then leaves what is in hand to others and returns
+// nil. It returns an error when it can't work here at all, such as without ffmpeg.
 func (w *Worker) Run(ctx context.Context) (err error) {
 	if w.scratch, err = openScratch(w.cfg.Scratch); err != nil {
 		return fmt.Errorf("preparing the video worker's folder: %w", err)
@@ -79,10 +79,13 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 	if w.tools, err = ffmpeg.New(ctx, w.cfg.FFmpeg, w.cfg.FFprobe, w.scratch.path, w.log); err != nil {
 		return err
 	}
+	transcodes := max(1, w.cfg.Transcodes)
+	fast := lane{PublishQueue, publishType, false, make(chan struct{}, 1)}
+	slow := lane{TranscodeQueue, transcodeType, true, make(chan struct{}, transcodes)}
 	running, ctx := errgroup.WithContext(ctx)
-	running.Go(func() error { return w.consume(ctx, fastLane) })
-	for range max(1, w.cfg.Transcodes) {
-		running.Go(func() error { return w.consume(ctx, slowLane) })
+	running.Go(func() error { return w.consume(ctx, fast) })
+	for range transcodes {
+		running.Go(func() error { return w.consume(ctx, slow) })
 	}
 	running.Go(func() error { return w.sweepUntil(ctx) })
 	return running.Wait()
@@ -94,15 +97,25 @@ type lane struct {
 	kind  string
 	// transcodes is false in the lane that only remuxes.
 	transcodes bool
+	// slots bounds the uploads in work, whatever number of queues a consumer
+	// takes from.
+	slots chan struct{}
 }
 
-var (
-	fastLane = lane{PublishQueue, publishType, false}
-	slowLane = lane{TranscodeQueue, transcodeType, true}
-)
-
-func (w *Worker) consume(ctx context.Context, from lane) error {
-	return w.consumer.Consume(ctx, from.queue, func(ctx context.Context, batch []mq.Message) error {
+// consume works on what the lane's queue brings until stop ends. It then drops
+// what is in hand: doing that again elsewhere is better than a stop that takes
+// as long as a transcode.
+func (w *Worker) consume(stop context.Context, from lane) error {
+	return w.consumer.Consume(stop, from.queue, func(ctx context.Context, batch []mq.Message) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(stop, cancel)()
+		select {
+		case from.slots <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		defer func() { <-from.slots }()
 		for _, message := range batch {
 			if err := w.handle(ctx, from, message); err != nil {
 				return err

@@ -9,10 +9,15 @@ import (
 	"time"
 )
 
-const (
-	remuxLimit = time.Minute
-	coverLimit = 10 * time.Second
+var (
+	remuxLimits = limits{clock: time.Minute, computing: 20 * time.Second}
+	coverLimits = limits{clock: 10 * time.Second, computing: 5 * time.Second}
 )
+
+// transcodeLimits bound the transcode of a video of the duration.
+func transcodeLimits(duration time.Duration) limits {
+	return limits{clock: 20*time.Second + 2*duration, computing: 15*time.Second + duration*3/2}
+}
 
 // fit keeps a picture within 1280×720, or 720×1280 when it is upright, with even
 // sides as H.264 wants them.
@@ -25,7 +30,7 @@ const fit = "scale=w='if(gte(iw,ih),min(1280,iw),min(720,iw))':h='if(gte(iw,ih),
 func (t *Tools) Remux(ctx context.Context, dir, from, to string, info *Info, most time.Duration) error {
 	args := append(input(from), keep(info)...)
 	args = append(args, "-c", "copy")
-	_, err := t.run(ctx, run{"remux", dir, remuxLimit, t.ffmpeg, append(args, mp4(to, most)...)})
+	_, err := t.run(ctx, run{"remux", dir, remuxLimits, t.ffmpeg, append(args, mp4(to, most)...)})
 	return err
 }
 
@@ -41,7 +46,7 @@ func (t *Tools) Transcode(ctx context.Context, dir, from, to string, info *Info,
 	args = append(args, "-vf", fit, "-fpsmax", "60")
 	args = append(args, strings.Fields("-c:v libx264 -preset veryfast -crf 23 -maxrate 4M -bufsize 8M -profile:v high")...)
 	args = append(args, strings.Fields("-c:a aac -b:a 128k -ac 2 -ar 44100 -threads 1")...)
-	_, err := t.run(ctx, run{"transcode", dir, 20*time.Second + 2*duration, t.ffmpeg, append(args, mp4(to, most)...)})
+	_, err := t.run(ctx, run{"transcode", dir, transcodeLimits(duration), t.ffmpeg, append(args, mp4(to, most)...)})
 	return err
 }
 
@@ -51,7 +56,7 @@ func (t *Tools) Transcode(ctx context.Context, dir, from, to string, info *Info,
 func (t *Tools) Cover(ctx context.Context, dir, from, to string, at time.Duration) error {
 	args := slices.Concat([]string{"-ss", fmt.Sprintf("%.3f", at.Seconds())}, input(from),
 		strings.Fields("-map 0:V:0 -frames:v 1 -vf scale='min(720,iw)':-2 -q:v 4 -threads 1 -map_metadata -1 -f mjpeg"))
-	_, err := t.run(ctx, run{"cover", dir, coverLimit, t.ffmpeg, append(args, "file:"+to)})
+	_, err := t.run(ctx, run{"cover", dir, coverLimits, t.ffmpeg, append(args, "file:"+to)})
 	return err
 }
 

@@ -29,8 +29,11 @@ import (
 
 const (
 	formats = "mov,mp4,matroska,webm"
-	// decoders holds ffmpeg's names: libdav1d decodes av1, mp3float mp3.
-	decoders = "h264,hevc,vp8,vp9,libdav1d,av1,mpeg4,aac,mp3float,mp3,opus,vorbis"
+	// decoders holds ffmpeg's names: libdav1d decodes av1, mp3float mp3. Those of
+	// the second line are for streams that cameras add and we leave out: ffprobe
+	// gives up on a file with a stream it may not decode.
+	decoders = "h264,hevc,vp8,vp9,libdav1d,av1,mpeg4,aac,mp3float,mp3,opus,vorbis," +
+		"mjpeg,png,mov_text"
 	// maxPixels bounds a picture: 4096 × 4096.
 	maxPixels = "16777216"
 )
@@ -46,6 +49,8 @@ var hostile = []string{
 type BadFile struct {
 	// Slow is true when the file took more computing than it was granted.
 	Slow bool
+	// Foreign is true when the file is of a kind we don't decode.
+	Foreign bool
 	// Detail is for the log: the end of what the program had to say.
 	Detail string
 }
@@ -85,7 +90,7 @@ func (t *Tools) try(ctx context.Context, parent string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	_, err = t.run(ctx, run{"version", dir, probeLimit, t.ffmpeg, []string{"-version"}})
+	_, err = t.run(ctx, run{"version", dir, probeLimits, t.ffmpeg, []string{"-version"}})
 	return err
 }
 
@@ -107,9 +112,8 @@ type run struct {
 	// step names it in traces.
 	step string
 	// dir is the folder it works in.
-	dir string
-	// limit bounds it, by the clock and in computing.
-	limit   time.Duration
+	dir     string
+	limits  limits
 	program string
 	args    []string
 }
@@ -122,9 +126,9 @@ func (t *Tools) run(ctx context.Context, r run) (stdout []byte, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	bounded, cancel := context.WithTimeout(ctx, r.limit)
+	bounded, cancel := context.WithTimeout(ctx, r.limits.clock)
 	defer cancel()
-	cmd := exec.CommandContext(bounded, r.program, r.args...)
+	cmd := exec.CommandContext(bounded, "/bin/sh", r.limits.shell(r.program, r.args)...)
 	attr := t.sandbox.attr
 	cmd.Dir, cmd.Env, cmd.SysProcAttr = r.dir, []string{}, &attr
 	out, said := &tail{most: 1 << 20}, &tail{most: 2 << 10}
@@ -134,7 +138,6 @@ func (t *Tools) run(ctx context.Context, r run) (stdout []byte, err error) {
 	if err := cmd.Start(); err != nil {
 		return nil, errs.Wrap(errs.Unavailable, err, "starting %s", r.program)
 	}
-	restrain(cmd.Process.Pid, r.limit)
 	err = cmd.Wait()
 	switch {
 	case err == nil:
@@ -146,20 +149,20 @@ func (t *Tools) run(ctx context.Context, r run) (stdout []byte, err error) {
 	}
 }
 
-// verdict says whose fault it is that a run failed. One that ran out of time
-// without computing for most of it is a victim of the host's other work.
+// verdict says whose fault it is that a run failed. One that ran out of time by
+// the clock alone is a victim of the host's other work.
 func verdict(r run, state *os.ProcessState, said string) error {
 	detail := fmt.Sprintf("ffmpeg %s: %s: %s", r.step, state, said)
 	status, _ := state.Sys().(syscall.WaitStatus)
 	switch {
 	case strings.Contains(said, "No space left on device"):
 		return errs.Wrap(errs.Unavailable, errors.New(detail), "working on a file")
-	case state.UserTime()+state.SystemTime() > r.limit*3/4:
+	case state.UserTime()+state.SystemTime() > r.limits.computing*9/10:
 		return &BadFile{Slow: true, Detail: detail}
 	case status.Signaled() && status.Signal() == syscall.SIGKILL: // out of time, or the system out of memory
 		return errors.New(detail)
 	default:
-		return &BadFile{Detail: detail}
+		return &BadFile{Foreign: strings.Contains(said, "not on whitelist 'h264"), Detail: detail}
 	}
 }
 

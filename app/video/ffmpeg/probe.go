@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// probeLimit bounds a look into a file.
-const probeLimit = 5 * time.Second
+// probeLimits bound a look into a file.
+var probeLimits = limits{clock: 5 * time.Second, computing: 3 * time.Second}
 
 // Info is what a file says of itself; a stranger's file may lie.
 type Info struct {
@@ -74,7 +74,7 @@ const probeEntries = "format=duration:stream=index,codec_type,codec_name,profile
 // Probe looks into the file called name in the folder dir.
 func (t *Tools) Probe(ctx context.Context, dir, name string) (*Info, error) {
 	args := append(slices.Clone(hostile), "-of", "json", "-show_entries", probeEntries, "file:"+name)
-	answer, err := t.run(ctx, run{"probe", dir, probeLimit, t.ffprobe, args})
+	answer, err := t.run(ctx, run{"probe", dir, probeLimits, t.ffprobe, args})
 	if err != nil {
 		return nil, err
 	}

@@ -1,18 +1,36 @@
 package ffmpeg
 
-import "syscall"
+import (
+	"fmt"
+	"syscall"
+	"time"
+)
 
-// sandbox is how the programs are held by the system.
+// sandbox is how the system holds the programs.
 type sandbox struct {
 	name string
 	attr syscall.SysProcAttr
 }
 
-// Limits that hold for every run.
+// limits bound one run, by the clock and in computing: a file that needs more of
+// the latter always will.
+type limits struct{ clock, computing time.Duration }
+
+// Limits of every run, in the units of ulimit, and the priority it runs at, low
+// enough to leave the processor to those who answer people.
 const (
-	maxMemory = 3 << 30
-	maxOutput = 512 << 20
+	maxMemory = 3 << 20   // KiB
+	maxOutput = 512 << 11 // 512-byte blocks
 	maxFiles  = 64
-	// niceness leaves the processor to those who answer people.
-	niceness = 10
+	niceness  = 10
 )
+
+// shell returns the arguments with which a shell takes on the limits and becomes
+// the program. A process can always lower its own limits; to lower those of
+// another user's takes rights that root in a container may not have.
+func (l limits) shell(program string, args []string) []string {
+	script := fmt.Sprintf("ulimit -c 0; ulimit -t %d; ulimit -f %d; ulimit -n %d; ulimit -v %d 2>/dev/null; "+
+		`PATH=/usr/bin:/bin; exec nice -n %d "$@"`,
+		l.computing/time.Second, maxOutput, maxFiles, maxMemory, niceness)
+	return append([]string{"-c", script, "sh", program}, args...)
+}

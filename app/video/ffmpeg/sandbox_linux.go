@@ -3,9 +3,6 @@ package ffmpeg
 import (
 	"os"
 	"syscall"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // nobody is the user and group who own nothing on any Linux.
@@ -27,24 +24,4 @@ func sandboxes() []sandbox {
 	offline.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
 	offline.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
 	return []sandbox{{"own user, no network", offline}, {"own user", plain}}
-}
-
-// restrain bounds the process, which has only just started. An error means that
-// it has ended already.
-func restrain(pid int, computing time.Duration) {
-	seconds := uint64(computing/time.Second) + 1
-	for resource, limit := range map[int]uint64{
-		unix.RLIMIT_CPU:    seconds,
-		unix.RLIMIT_AS:     maxMemory,
-		unix.RLIMIT_FSIZE:  maxOutput,
-		unix.RLIMIT_NOFILE: maxFiles,
-		unix.RLIMIT_CORE:   0,
-	} {
-		hard := limit
-		if resource == unix.RLIMIT_CPU {
-			hard += 2 // the soft limit only asks
-		}
-		_ = unix.Prlimit(pid, resource, &unix.Rlimit{Cur: limit, Max: hard}, nil)
-	}
-	_ = syscall.Setpriority(syscall.PRIO_PGRP, pid, niceness)
 }

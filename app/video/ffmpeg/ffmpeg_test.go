@@ -1,0 +1,161 @@
+package ffmpeg
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"backbeat/app/errs"
+	"backbeat/test/harness"
+)
+
+func check(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// newTools returns the programs and a folder that whoever they run as can enter.
+func newTools(t *testing.T) (*Tools, string) {
+	t.Helper()
+	parent, err := os.MkdirTemp("", "backbeat-ffmpeg-test-")
+	check(t, err)
+	t.Cleanup(func() { check(t, os.RemoveAll(parent)) })
+	check(t, os.Chmod(parent, 0o711))
+	tools, err := New(t.Context(), "ffmpeg", "ffprobe", parent, harness.Logger(t))
+	check(t, err)
+	dir, err := tools.Dir(parent)
+	check(t, err)
+	return tools, dir
+}
+
+// script is a run of the shell in place of a program that a file took over.
+func script(dir string, clock time.Duration, text string) run {
+	return run{"script", dir, limits{clock: clock, computing: time.Second}, "/bin/sh", []string{"-c", text}}
+}
+
+func TestSandboxHoldsWhatRunsInIt(t *testing.T) {
+	tools, dir := newTools(t)
+	t.Setenv("BACKBEAT_TOKEN_KEYS", "secret")
+	check(t, os.WriteFile(filepath.Join(filepath.Dir(dir), "ours"), []byte("secret"), 0o600))
+	tests := map[string]struct{ script, want string }{
+		"works in its folder":         {"echo x > made && cat made", "x"},
+		"sees no environment":         {"echo $BACKBEAT_TOKEN_KEYS", ""},
+		"gets no input":               {"cat", ""},
+		"is polite":                   {"nice", "10"},
+		"computes for a bounded time": {"ulimit -t", "1"},
+		"has bounded memory":          {"ulimit -v", "3145728"},
+		"writes bounded files":        {"ulimit -f", "1048576"},
+		"opens few files":             {"ulimit -n", "64"},
+		"is nobody":                   {"id -u", "65534"},
+		"reads no other's files":      {"cat ../ours 2>/dev/null", ""},
+		"reaches no network":          {"tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '", "lo"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			out, err := tools.run(t.Context(), script(dir, 5*time.Second, tt.script+" || :"))
+			check(t, err)
+			if got := strings.TrimSpace(string(out)); got != tt.want {
+				t.Errorf("the script printed %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestFailuresAreToldApart(t *testing.T) {
+	tools, dir := newTools(t)
+	tests := map[string]struct {
+		script    string
+		clock     time.Duration
+		bad, slow bool
+		kind      errs.Kind
+	}{
+		"the file's fault":    {script: "echo Invalid data >&2; exit 1", clock: time.Minute, bad: true},
+		"a crash":             {script: "kill -SEGV $$", clock: time.Minute, bad: true},
+		"computes for ever":   {script: "while :; do :; done", clock: time.Minute, bad: true, slow: true},
+		"waits for ever":      {script: "sleep 60", clock: 100 * time.Millisecond, kind: errs.Internal},
+		"killed from outside": {script: "kill -KILL $$", clock: time.Minute, kind: errs.Internal},
+		"disk full":           {script: "echo 'play.mp4: No space left on device' >&2; exit 1", clock: time.Minute, kind: errs.Unavailable},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := tools.run(t.Context(), script(dir, tt.clock, tt.script))
+			var bad *BadFile
+			if errors.As(err, &bad) != tt.bad || tt.bad && bad.Slow != tt.slow {
+				t.Errorf("got %v, want a bad file: %t, slow: %t", err, tt.bad, tt.slow)
+			}
+			if !tt.bad && !errs.Is(err, tt.kind) {
+				t.Errorf("got %v, want %s", err, tt.kind)
+			}
+		})
+	}
+}
+
+func TestWhatProgramsSayIsBounded(t *testing.T) {
+	tools, dir := newTools(t)
+	_, err := tools.run(t.Context(), script(dir, 5*time.Second, "head -c 9000000 /dev/zero | tr '\\0' x >&2; echo the end >&2; exit 1"))
+	var bad *BadFile
+	if !errors.As(err, &bad) || len(bad.Detail) > 4<<10 || !strings.HasSuffix(bad.Detail, "the end") {
+		t.Errorf("got an error of %d bytes", len(err.Error()))
+	}
+}
+
+// What a program has started goes with it.
+func TestCanceledRunLeavesNothingRunning(t *testing.T) {
+	tools, dir := newTools(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		_, err := tools.run(ctx, script(dir, time.Minute, "sleep 600 & echo $! > pid; mv pid ready; wait"))
+		ended <- err
+	}()
+	var pid string
+	harness.Eventually(t, 5*time.Second, func() error {
+		data, err := os.ReadFile(filepath.Join(dir, "ready"))
+		pid = strings.TrimSpace(string(data))
+		return err
+	}, "starting a child")
+	cancel()
+	if err := <-ended; !errs.Is(err, errs.Unavailable) {
+		t.Errorf("a canceled run returned %v, want Unavailable", err)
+	}
+	harness.Eventually(t, 5*time.Second, func() error {
+		status, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err == nil && !strings.Contains(string(status), ") Z ") {
+			return errors.New("the child runs on")
+		}
+		return nil
+	}, "ending the child")
+}
+
+func TestMissingProgramsAreNamed(t *testing.T) {
+	_, err := New(t.Context(), "no-such-ffmpeg", "ffprobe", t.TempDir(), harness.Logger(t))
+	if err == nil || !strings.Contains(err.Error(), "no-such-ffmpeg") {
+		t.Errorf("New returned %v", err)
+	}
+}
+
+func TestProbeReadsWhatFilesSay(t *testing.T) {
+	tests := map[string]struct {
+		seconds string
+		want    time.Duration
+	}{
+		"plain": {"2.500000", 2500 * time.Millisecond}, "not said": {"N/A", 0}, "empty": {"", 0},
+		"negative": {"-3", 0}, "senseless": {"1e300", 0}, "no number": {"NaN", 0},
+	}
+	for name, tt := range tests {
+		if got := seconds(tt.seconds); got != tt.want {
+			t.Errorf("%s: seconds(%q) is %v, want %v", name, tt.seconds, got, tt.want)
+		}
+	}
+	for text, want := range map[string]float64{"25/1": 25, "0/0": 0, "30": 0, "x/y": 0} {
+		if got := ratio(text); got != want {
+			t.Errorf("ratio(%q) is %v, want %v", text, got, want)
+		}
+	}
+}
