@@ -64,8 +64,8 @@ function showEmpty() {
   const base = location.origin + "/douyin";
   show("还没有视频", "用抖声 App 发布第一个，或在终端里试试：", {
     action: "刷新",
-    code: `# 注册，记下返回的 token\ncurl -X POST '${base}/user/register/?username=me&password=secret123'\n\n` +
-      `# 发布一个视频\ncurl -F data=@video.mp4 -F title=你好 \\\n  -F token=粘贴token ${base}/publish/action/`,
+    code: `# 注册，记下返回的 token\ncurl ${base}/user/register/ \\\n  -d 'username=me&password=secret123'\n\n` +
+      `# 发布一个视频\ncurl ${base}/publish/action/ \\\n  -F data=@video.mp4 -F title=你好 \\\n  -F token=粘贴token`,
   });
 }
 
