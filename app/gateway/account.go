@@ -8,7 +8,7 @@ import (
 )
 
 // registerUser makes an account and logs it in (API §2.2).
-func (g *Gateway) registerUser(ctx context.Context, q *request) (reply, error) {
+func (g *Gateway) registerUser(ctx context.Context, q *request) (answer, error) {
 	name, err := q.params.text("username")
 	if err != nil {
 		return nil, err
@@ -25,7 +25,7 @@ func (g *Gateway) registerUser(ctx context.Context, q *request) (reply, error) {
 }
 
 // login has one failure for every wrong pair of name and password (API §2.3).
-func (g *Gateway) login(ctx context.Context, q *request) (reply, error) {
+func (g *Gateway) login(ctx context.Context, q *request) (answer, error) {
 	name, badName := q.params.text("username")
 	password, badPassword := q.params.text("password")
 	if badName != nil || badPassword != nil { // no account has such a one
@@ -39,7 +39,7 @@ func (g *Gateway) login(ctx context.Context, q *request) (reply, error) {
 }
 
 // session hands out a token.
-func (g *Gateway) session(id int64, text string) (reply, error) {
+func (g *Gateway) session(id int64, text string) (answer, error) {
 	signed, err := g.keys.Sign(id)
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (g *Gateway) session(id int64, text string) (reply, error) {
 }
 
 // profile shows one user (API §2.4).
-func (g *Gateway) profile(ctx context.Context, q *request) (reply, error) {
+func (g *Gateway) profile(ctx context.Context, q *request) (answer, error) {
 	id, err := q.userID()
 	if err != nil {
 		return nil, err

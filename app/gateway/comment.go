@@ -9,7 +9,7 @@ import (
 )
 
 // comment adds or deletes a comment (API §2.9).
-func (g *Gateway) comment(ctx context.Context, q *request) (reply, error) {
+func (g *Gateway) comment(ctx context.Context, q *request) (answer, error) {
 	add, err := q.params.action()
 	if err != nil {
 		return nil, err
@@ -24,7 +24,7 @@ func (g *Gateway) comment(ctx context.Context, q *request) (reply, error) {
 	return g.deleteComment(ctx, q, videoID)
 }
 
-func (g *Gateway) addComment(ctx context.Context, q *request, videoID int64) (reply, error) {
+func (g *Gateway) addComment(ctx context.Context, q *request, videoID int64) (answer, error) {
 	content, err := q.params.text("comment_text")
 	if err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ func (g *Gateway) addComment(ctx context.Context, q *request, videoID int64) (re
 }
 
 // deleteComment needs the comment's id: without one it would have to guess.
-func (g *Gateway) deleteComment(ctx context.Context, q *request, videoID int64) (reply, error) {
+func (g *Gateway) deleteComment(ctx context.Context, q *request, videoID int64) (answer, error) {
 	id, err := q.params.id("comment_id")
 	if err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func (g *Gateway) deleteComment(ctx context.Context, q *request, videoID int64) 
 }
 
 // comments lists what was written under a video, newest first (API §2.10).
-func (g *Gateway) comments(ctx context.Context, q *request) (reply, error) {
+func (g *Gateway) comments(ctx context.Context, q *request) (answer, error) {
 	videoID, err := q.params.id("video_id")
 	if err != nil {
 		return nil, err

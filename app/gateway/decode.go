@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"math"
@@ -19,6 +20,8 @@ import (
 const (
 	// maxForm bounds a body that is not an upload, in bytes.
 	maxForm = 64 << 10
+	// maxDiscard bounds what is read of one that is larger still.
+	maxDiscard = 32 << 20
 	// bodyTimeout bounds how long such a body may take to arrive.
 	bodyTimeout = 10 * time.Second
 	// maxExact is the largest integer up to which float64 holds all of them.
@@ -77,33 +80,46 @@ func unescape(s string) string {
 }
 
 // decode reads the parameters of a request without an upload: the query's, then
-// those of a form. On multipart the form comes first.
+// those of a form. On multipart the form comes first. A body of another kind is no
+// reason to reject a request.
 func decode(w http.ResponseWriter, r *http.Request) (params, error) {
+	query := params(nil).parse(r.URL.RawQuery)
 	if r.ContentLength == 0 {
-		return params(nil).parse(r.URL.RawQuery), nil
+		return query, nil
 	}
-	// Not supported by tests' recorders only. The next request resets it.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
-	body := http.MaxBytesReader(w, r.Body, maxForm)
+	body, err := readBody(w, r)
+	if err != nil {
+		return nil, errs.Wrap(errs.Invalid, err, "reading a form")
+	}
 	kind, args, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case err == nil && kind == "application/x-www-form-urlencoded":
-		form, err := io.ReadAll(body)
-		if err != nil {
-			return nil, errs.Wrap(errs.Invalid, err, "reading a form")
-		}
-		return params(nil).parse(r.URL.RawQuery).parse(string(form)), nil
+		return query.parse(string(body)), nil
 	case err == nil && kind == "multipart/form-data":
-		// The whole body is smaller than what ReadForm keeps in memory.
-		form, err := multipart.NewReader(body, args["boundary"]).ReadForm(maxForm)
+		// The body is smaller than what ReadForm keeps in memory.
+		form, err := multipart.NewReader(bytes.NewReader(body), args["boundary"]).ReadForm(maxForm)
 		if err != nil {
 			return nil, errs.Wrap(errs.Invalid, err, "reading a multipart form")
 		}
 		return params(nil).add(form.Value).parse(r.URL.RawQuery), nil
 	default:
-		// A body of another kind is no reason to reject a request.
-		return params(nil).parse(r.URL.RawQuery), nil
+		return query, nil
 	}
+}
+
+// readBody reads a body of at most maxForm bytes. What a larger one has more is
+// read and thrown away, within bounds: many clients read no answer before they
+// have sent everything.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	// Only tests' recorders do not support it. The next request resets it.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		// Whatever ends it, the answer is that the body is too large.
+		_, _ = io.CopyN(io.Discard, r.Body, maxDiscard)
+	}
+	return body, err
 }
 
 // id returns a required id, which is positive.

@@ -13,7 +13,7 @@ import (
 )
 
 // like likes or unlikes a video (API §2.7). Doing so again changes nothing (D1).
-func (g *Gateway) like(ctx context.Context, q *request) (reply, error) {
+func (g *Gateway) like(ctx context.Context, q *request) (answer, error) {
 	liked, err := q.params.action()
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func (g *Gateway) like(ctx context.Context, q *request) (reply, error) {
 }
 
 // liked lists the videos a user likes, latest like first (API §2.8).
-func (g *Gateway) liked(ctx context.Context, q *request) (reply, error) {
+func (g *Gateway) liked(ctx context.Context, q *request) (answer, error) {
 	id, err := q.userID()
 	if err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ const pageSize = 30
 // feed is a page of the newest videos before latest_time (API §2.1). Its
 // next_time is that of the oldest video found, shown or not, so that paging goes
 // on; after the last page it is now, so that the next swipe begins anew.
-func (g *Gateway) feed(ctx context.Context, q *request) (reply, error) {
+func (g *Gateway) feed(ctx context.Context, q *request) (answer, error) {
 	page, err := g.rpc.feed.get(ctx, &video.FeedRequest{
 		Before: moment(q.params.get("latest_time"), q.now), Limit: pageSize,
 	}, q.missing)

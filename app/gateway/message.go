@@ -10,7 +10,7 @@ import (
 
 // chat shows a conversation: all of it, or what the peer wrote since
 // pre_msg_time (API §2.14).
-func (g *Gateway) chat(ctx context.Context, q *request) (reply, error) {
+func (g *Gateway) chat(ctx context.Context, q *request) (answer, error) {
 	peer, err := q.params.id("to_user_id")
 	if err != nil {
 		return nil, err
@@ -41,7 +41,7 @@ func (g *Gateway) chat(ctx context.Context, q *request) (reply, error) {
 
 // send writes a message to anybody but oneself and the system account
 // (API §2.15).
-func (g *Gateway) send(ctx context.Context, q *request) (reply, error) {
+func (g *Gateway) send(ctx context.Context, q *request) (answer, error) {
 	if action, err := q.params.action(); err != nil || !action {
 		return nil, errs.New(errs.Invalid, "非发送消息操作！")
 	}

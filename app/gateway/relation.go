@@ -12,7 +12,7 @@ import (
 
 // follow follows or unfollows somebody (API §2.11). Doing so again changes
 // nothing (D1).
-func (g *Gateway) follow(ctx context.Context, q *request) (reply, error) {
+func (g *Gateway) follow(ctx context.Context, q *request) (answer, error) {
 	follow, err := q.params.action()
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func (g *Gateway) follow(ctx context.Context, q *request) (reply, error) {
 }
 
 // following lists whom a user follows (API §2.12).
-func (g *Gateway) following(ctx context.Context, q *request) (reply, error) {
+func (g *Gateway) following(ctx context.Context, q *request) (answer, error) {
 	return g.userList(ctx, q, "获取关注列表成功！", func(id int64) ([]int64, error) {
 		found, err := g.rpc.following.do(ctx, &relation.FollowingRequest{UserId: id})
 		return found.GetUserIds(), err
@@ -51,7 +51,7 @@ func (g *Gateway) following(ctx context.Context, q *request) (reply, error) {
 }
 
 // followers lists who follows a user (API §2.12).
-func (g *Gateway) followers(ctx context.Context, q *request) (reply, error) {
+func (g *Gateway) followers(ctx context.Context, q *request) (answer, error) {
 	return g.userList(ctx, q, "获取粉丝列表成功！", func(id int64) ([]int64, error) {
 		found, err := g.rpc.followers.do(ctx, &relation.FollowersRequest{UserId: id})
 		return found.GetUserIds(), err
@@ -60,7 +60,7 @@ func (g *Gateway) followers(ctx context.Context, q *request) (reply, error) {
 
 // userList answers with the cards of the users that ids finds for the user asked
 // for.
-func (g *Gateway) userList(ctx context.Context, q *request, text string, ids func(id int64) ([]int64, error)) (reply, error) {
+func (g *Gateway) userList(ctx context.Context, q *request, text string, ids func(id int64) ([]int64, error)) (answer, error) {
 	id, err := q.userID()
 	if err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func (g *Gateway) userList(ctx context.Context, q *request, text string, ids fun
 // friends lists the viewer's mutual follows with the last message of each, and
 // the system account once it has written to the viewer: the app shows chats with
 // friends only (API §2.13).
-func (g *Gateway) friends(ctx context.Context, q *request) (reply, error) {
+func (g *Gateway) friends(ctx context.Context, q *request) (answer, error) {
 	found, err := g.rpc.friends.do(ctx, &relation.FriendsRequest{UserId: q.viewer})
 	if err != nil {
 		return nil, err

@@ -22,12 +22,12 @@ type envelope struct {
 
 func (e *envelope) status() *envelope { return e }
 
-// reply is what an endpoint says: the envelope and the endpoint's own keys.
-type reply interface{ status() *envelope }
+// answer is what an endpoint says: the envelope and the endpoint's own keys.
+type answer interface{ status() *envelope }
 
 // writeAnswer sends a as JSON. HTTP 200 is for every outcome of business, other
 // statuses for faults of the protocol.
-func writeAnswer(w http.ResponseWriter, status int, a reply) {
+func writeAnswer(w http.ResponseWriter, status int, a answer) {
 	body, err := json.Marshal(a)
 	if err != nil { // cannot be: answers hold numbers, booleans and strings
 		status, body = http.StatusInternalServerError, []byte(`{"status_code":50000,"status_msg":""}`)

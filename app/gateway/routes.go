@@ -8,7 +8,7 @@ import (
 
 // endpoint answers one kind of request. Errors become failures with the
 // endpoint's empty answer.
-type endpoint func(*Gateway, context.Context, *request) (reply, error)
+type endpoint func(*Gateway, context.Context, *request) (answer, error)
 
 // route is one endpoint of the API.
 type route struct {
@@ -19,7 +19,7 @@ type route struct {
 	// upload is true where a file comes with the parameters.
 	upload bool
 	// empty is the answer of a failure: all keys, with empty values.
-	empty  func() reply
+	empty  func() answer
 	handle endpoint
 }
 

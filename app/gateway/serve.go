@@ -52,19 +52,8 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	// Undoes what writeAnswer set for an earlier request on this connection; only
 	// tests' recorders do not support it.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
-	defer func() {
-		if p := recover(); p != nil {
-			g.recovered(rec, r, pattern, p)
-		}
-		ext.HTTPStatusCode.Set(span, uint16(rec.status))
-		span.SetTag("status_code", rec.code)
-		ext.Error.Set(span, rec.status >= http.StatusInternalServerError)
-		span.Finish()
-		g.log.LogAttrs(r.Context(), slog.LevelDebug, "request",
-			slog.String("method", r.Method), slog.String("route", pattern), slog.Int("status", rec.status),
-			slog.Int("status_code", rec.code), slog.Duration("took", time.Since(start)),
-			slog.Int64("user", rec.viewer), traceAttr(r.Context()))
-	}()
+	defer g.finish(rec, r, span, pattern, start)
+	defer g.catch(rec, r, pattern)
 	g.allowOrigin(rec.Header(), r.Header.Get("Origin"))
 	g.dispatch(rec, r)
 }
@@ -76,6 +65,7 @@ func (g *Gateway) dispatch(rec *recorder, r *http.Request) {
 	case found && r.Method == http.MethodOptions:
 		rec.Header().Set("Allow", res.allow)
 		rec.Header().Set("Access-Control-Allow-Methods", res.allow)
+		rec.Header().Set("Access-Control-Allow-Headers", "Content-Type, Traceparent")
 		rec.Header().Set("Access-Control-Max-Age", "86400")
 		rec.WriteHeader(http.StatusNoContent)
 	case found && res.routes[r.Method] == nil:
@@ -109,7 +99,7 @@ func (g *Gateway) serveRoute(rec *recorder, r *http.Request, rt *route) {
 // answer admits, decodes and authenticates a request and has its endpoint answer.
 // Readers of bodies get the server's own writer: they tell it to close the
 // connection of a client that sends too much.
-func (g *Gateway) answer(rec *recorder, r *http.Request, rt *route, q *request) (reply, error) {
+func (g *Gateway) answer(rec *recorder, r *http.Request, rt *route, q *request) (answer, error) {
 	var err error
 	if rt.upload { // these are bounded by themselves, and take long
 		q.upload, err = g.stager.receive(rec.ResponseWriter, r)
@@ -136,8 +126,29 @@ func (g *Gateway) answer(rec *recorder, r *http.Request, rt *route, q *request) 
 	return rt.handle(g, r.Context(), q)
 }
 
-// recovered ends a request that panicked.
-func (g *Gateway) recovered(rec *recorder, r *http.Request, pattern string, p any) {
+// finish ends the span and writes the log's line. Neither holds the query.
+func (g *Gateway) finish(rec *recorder, r *http.Request, span opentracing.Span, pattern string, start time.Time) {
+	ext.HTTPStatusCode.Set(span, uint16(rec.status))
+	span.SetTag("status_code", rec.code)
+	if rec.status >= http.StatusInternalServerError {
+		ext.Error.Set(span, true)
+	}
+	span.Finish()
+	if !g.log.Enabled(r.Context(), slog.LevelDebug) {
+		return
+	}
+	g.log.LogAttrs(r.Context(), slog.LevelDebug, "request",
+		slog.String("method", r.Method), slog.String("route", pattern), slog.Int("status", rec.status),
+		slog.Int("status_code", rec.code), slog.Duration("took", time.Since(start)),
+		slog.Int64("user", rec.viewer), traceAttr(r.Context()))
+}
+
+// catch ends a request that panicked. It is deferred.
+func (g *Gateway) catch(rec *recorder, r *http.Request, pattern string) {
+	p := recover()
+	if p == nil {
+		return
+	}
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
@@ -146,13 +157,13 @@ func (g *Gateway) recovered(rec *recorder, r *http.Request, pattern string, p an
 	if rec.status != 0 { // the client has half an answer: let it see that
 		panic(http.ErrAbortHandler)
 	}
+	err := errs.New(errs.Internal, "")
+	a := noPlain()
 	if res, found := g.paths[r.URL.Path]; found && res.routes[r.Method] != nil {
-		empty := res.routes[r.Method].empty()
-		*empty.status() = envelope{errs.Internal.StatusCode(), errs.Text(errs.New(errs.Internal, ""))}
-		writeAnswer(rec, http.StatusInternalServerError, empty)
-		return
+		a = res.routes[r.Method].empty()
 	}
-	writeFault(rec, r, http.StatusInternalServerError, errs.Text(errs.New(errs.Internal, "")))
+	*a.status() = envelope{errs.KindOf(err).StatusCode(), errs.Text(err)}
+	writeAnswer(rec, http.StatusInternalServerError, a)
 }
 
 // collapse makes one slash of those a path begins with: people end the base

@@ -109,16 +109,16 @@ type (
 )
 
 // The answers with empty values, which failures carry.
-func noPlain() reply    { return &plainAnswer{} }
-func noSession() reply  { return &sessionAnswer{} }
-func noUser() reply     { return &userAnswer{} }
-func noFeed() reply     { return &feedAnswer{VideoList: []videoView{}} }
-func noVideos() reply   { return &videosAnswer{VideoList: []videoView{}} }
-func noComment() reply  { return &commentAnswer{} }
-func noComments() reply { return &commentsAnswer{CommentList: []commentView{}} }
-func noUsers() reply    { return &usersAnswer{UserList: []userView{}} }
-func noFriends() reply  { return &friendsAnswer{UserList: []friendView{}} }
-func noMessages() reply { return &messagesAnswer{MessageList: []messageView{}} }
+func noPlain() answer    { return &plainAnswer{} }
+func noSession() answer  { return &sessionAnswer{} }
+func noUser() answer     { return &userAnswer{} }
+func noFeed() answer     { return &feedAnswer{VideoList: []videoView{}} }
+func noVideos() answer   { return &videosAnswer{VideoList: []videoView{}} }
+func noComment() answer  { return &commentAnswer{} }
+func noComments() answer { return &commentsAnswer{CommentList: []commentView{}} }
+func noUsers() answer    { return &usersAnswer{UserList: []userView{}} }
+func noFriends() answer  { return &friendsAnswer{UserList: []friendView{}} }
+func noMessages() answer { return &messagesAnswer{MessageList: []messageView{}} }
 
 // success is the envelope of a success.
 func success(text string) envelope { return envelope{StatusMsg: text} }

@@ -16,7 +16,7 @@ const cleanupTimeout = 10 * time.Second
 
 // publish stores an upload under a random key and has it recorded (API §2.5).
 // What comes later, the worker does.
-func (g *Gateway) publish(ctx context.Context, q *request) (reply, error) {
+func (g *Gateway) publish(ctx context.Context, q *request) (answer, error) {
 	title, err := q.params.text("title")
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (g *Gateway) discard(ctx context.Context, key string) {
 }
 
 // works lists a user's videos (API §2.6).
-func (g *Gateway) works(ctx context.Context, q *request) (reply, error) {
+func (g *Gateway) works(ctx context.Context, q *request) (answer, error) {
 	id, err := q.userID()
 	if err != nil {
 		return nil, err
