@@ -37,7 +37,7 @@ func (c *Config) Validate() []error {
 	check(c.AMQP.URL == "" || hasScheme(c.AMQP.URL, "amqp", "amqps"), "amqp.url", "is not amqp://HOST:PORT/VHOST")
 	check(c.AMQP.Confirm > 0, "amqp.confirm", "must be positive")
 	check(strings.HasPrefix(c.Etcd.Prefix, "/"), "etcd.prefix", "%q does not start with /", c.Etcd.Prefix)
-	check(c.Etcd.Lease >= time.Second, "etcd.lease", "must be a second or more")
+	check(c.Etcd.Lease >= 2*time.Second, "etcd.lease", "must be two seconds or more")
 	check(c.Redis.Addr == "" || isListen(c.Redis.Addr), "redis.addr", "%q is not host:port", c.Redis.Addr)
 	if c.S3.Endpoint != "" {
 		check(isListen(c.S3.Endpoint), "s3.endpoint", "%q is not host:port", c.S3.Endpoint)

@@ -134,7 +134,7 @@ func startRelation(_ context.Context, s site) (part, error) {
 	if err != nil {
 		return part{}, err
 	}
-	service := relation.New(relation.Deps{DB: db, Now: time.Now})
+	service := relation.New(relation.Deps{DB: db, IDs: s.ids})
 	return s.serve(func(to server.Server) error { return pbrelation.RegisterRelationHandler(to, service) })
 }
 
@@ -214,7 +214,7 @@ func startGateway(ctx context.Context, s site) (part, error) {
 	if err != nil {
 		return part{}, err
 	}
-	services, err := rpc.NewClient(rpc.ClientConfig{TLS: s.rpcTLS()}, rpc.ClientDeps{Registry: found, Tracer: s.tracer, Log: s.log})
+	services, err := rpc.NewClient(rpc.ClientConfig{TLS: s.rpcTLS()}, rpc.ClientDeps{Registry: found, Log: s.log})
 	if err != nil {
 		return part{}, err
 	}
@@ -255,7 +255,7 @@ func (s site) serve(register func(server.Server) error) (part, error) {
 	if err := srv.Start(); err != nil {
 		return part{}, err
 	}
-	return part{address: srv.Options().Address, stop: func(context.Context) error { return srv.Stop() }}, nil
+	return part{address: srv.Address(), stop: func(context.Context) error { return srv.Stop() }, failed: srv.Failed()}, nil
 }
 
 func (s site) rpcTLS() rpc.TLS {
