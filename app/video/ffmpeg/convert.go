@@ -10,13 +10,13 @@ import (
 )
 
 var (
-	remuxLimits = limits{clock: time.Minute, computing: 20 * time.Second}
-	coverLimits = limits{clock: 10 * time.Second, computing: 5 * time.Second}
+	remuxLimits = limits{clock: time.Minute, computing: 20 * time.Second, nice: 5}
+	coverLimits = limits{clock: 10 * time.Second, computing: 5 * time.Second, nice: 5}
 )
 
 // transcodeLimits bound the transcode of a video of the duration.
 func transcodeLimits(duration time.Duration) limits {
-	return limits{clock: 20*time.Second + 2*duration, computing: 15*time.Second + duration*3/2}
+	return limits{clock: 20*time.Second + 2*duration, computing: 15*time.Second + duration*3/2, nice: 10}
 }
 
 // fit keeps a picture within 1280×720, or 720×1280 when it is upright, with even

@@ -144,22 +144,24 @@ func (t *Tools) run(ctx context.Context, r run) (stdout []byte, err error) {
 		return out.data, nil
 	case ctx.Err() != nil:
 		return nil, errs.Wrap(errs.Unavailable, ctx.Err(), "running ffmpeg %s", r.step)
+	case bounded.Err() != nil: // a victim of the host's other work
+		return nil, fmt.Errorf("ffmpeg %s: not done within %s", r.step, r.limits.clock)
 	default:
 		return nil, verdict(r, cmd.ProcessState, string(bytes.TrimSpace(said.data)))
 	}
 }
 
-// verdict says whose fault it is that a run failed. One that ran out of time by
-// the clock alone is a victim of the host's other work.
+// verdict says whose fault it is that a run failed. How the system counts the
+// computing that it grants and what it reports afterwards differ a little.
 func verdict(r run, state *os.ProcessState, said string) error {
 	detail := fmt.Sprintf("ffmpeg %s: %s: %s", r.step, state, said)
 	status, _ := state.Sys().(syscall.WaitStatus)
 	switch {
 	case strings.Contains(said, "No space left on device"):
 		return errs.Wrap(errs.Unavailable, errors.New(detail), "working on a file")
-	case state.UserTime()+state.SystemTime() > r.limits.computing*9/10:
+	case state.UserTime()+state.SystemTime() > r.limits.computing/2:
 		return &BadFile{Slow: true, Detail: detail}
-	case status.Signaled() && status.Signal() == syscall.SIGKILL: // out of time, or the system out of memory
+	case status.Signaled() && status.Signal() == syscall.SIGKILL: // the system is short of memory
 		return errors.New(detail)
 	default:
 		return &BadFile{Foreign: strings.Contains(said, "not on whitelist 'h264"), Detail: detail}

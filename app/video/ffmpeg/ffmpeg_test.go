@@ -36,7 +36,7 @@ func newTools(t *testing.T) (*Tools, string) {
 
 // script is a run of the shell in place of a program that a file took over.
 func script(dir string, clock time.Duration, text string) run {
-	return run{"script", dir, limits{clock: clock, computing: time.Second}, "/bin/sh", []string{"-c", text}}
+	return run{"script", dir, limits{clock: clock, computing: time.Second, nice: 10}, "/bin/sh", []string{"-c", text}}
 }
 
 func TestSandboxHoldsWhatRunsInIt(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 )
 
 // probeLimits bound a look into a file.
-var probeLimits = limits{clock: 5 * time.Second, computing: 3 * time.Second}
+var probeLimits = limits{clock: 5 * time.Second, computing: 3 * time.Second, nice: 5}
 
 // Info is what a file says of itself; a stranger's file may lie.
 type Info struct {
