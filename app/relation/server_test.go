@@ -107,6 +107,11 @@ func TestFollowingHasADirection(t *testing.T) {
 		wantStat(t, s, ada, bob, 1, 0, false)
 		wantStat(t, s, bob, ada, 0, 1, true)
 		wantLists(t, s, ada, 0, nil, []int64{bob}, nil)
+
+		// That carol follows somebody makes her no friend of ada's.
+		mustAct(t, s, ada, carol, true)
+		mustAct(t, s, carol, bob, true)
+		wantLists(t, s, ada, 0, []int64{carol}, []int64{bob}, nil)
 	})
 }
 
