@@ -46,3 +46,22 @@ func says(path string, from int64, text string) error {
 	}
 	return nil
 }
+
+// StartEmbedded starts the program backbeat as `run` does, on a port of loopback.
+// Its URL is what one types into the app.
+func StartEmbedded(ctx context.Context, dir, program string, env []string, opts Options) (*Server, error) {
+	port, err := choose(opts.Port)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Name: "embedded", Addr: loopback(port), URL: "http://" + loopback(port), Dir: dir, opts: opts}
+	s.spec = spec{
+		commands: func() []*exec.Cmd {
+			cmd := s.command(program, append([]string{"run"}, opts.Args...)...)
+			cmd.Env = s.environment(append([]string{"BACKBEAT_HTTP_LISTEN=" + s.Addr, "BACKBEAT_DATA_DIR=" + s.data()}, env...)...)
+			return []*exec.Cmd{cmd}
+		},
+		ready: func(ctx context.Context) error { return answers(ctx, s.URL+"/douyin/feed/") },
+	}
+	return s, start(ctx, s)
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -105,6 +106,34 @@ func signalTree(pid int, sig syscall.Signal) error {
 	return nil
 }
 
+// frozen waits until every thread of a process and its children has stopped,
+// which the kernel does one by one after the signal.
+func frozen(pid int, within time.Duration) bool {
+	deadline := time.Now().Add(within)
+	for _, pid := range descendants(pid) {
+		for !stopped(pid) {
+			if time.Now().After(deadline) {
+				return false
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return true
+}
+
+func stopped(pid int) bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		return false
+	}
+	for _, thread := range threads {
+		if state, _ := readStat(thread); state != "" && !strings.Contains("TZX", state) {
+			return false
+		}
+	}
+	return true
+}
+
 // descendants returns pid and all processes below it, parents first. Process
 // groups wouldn't do: PostgreSQL's and Erlang's children leave theirs.
 func descendants(pid int) []int {
@@ -115,7 +144,7 @@ func descendants(pid int) []int {
 	}
 	for _, entry := range entries {
 		if child, err := strconv.Atoi(entry.Name()); err == nil {
-			_, parent := stat(child)
+			_, parent := readStat(fmt.Sprintf("/proc/%d/stat", child))
 			children[parent] = append(children[parent], child)
 		}
 	}
@@ -127,13 +156,14 @@ func descendants(pid int) []int {
 }
 
 func alive(pid int) bool {
-	state, _ := stat(pid)
+	state, _ := readStat(fmt.Sprintf("/proc/%d/stat", pid))
 	return state != "" && state != "Z" && state != "X"
 }
 
-// stat returns the state letter and the parent of a process, or "" and 0.
-func stat(pid int) (state string, parent int) {
-	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+// readStat returns the state letter and the parent of a process or thread, or
+// "" and 0 when it is gone.
+func readStat(path string) (state string, parent int) {
+	line, err := os.ReadFile(path)
 	if err != nil {
 		return "", 0
 	}

@@ -209,8 +209,18 @@ func (s *Server) Wipe() error {
 }
 
 // Pause freezes the server with SIGSTOP: connections stay open and new ones are
-// accepted by the kernel, but nothing is answered until Resume.
-func (s *Server) Pause() error { return s.signal(syscall.SIGSTOP) }
+// accepted by the kernel, but from its return on nothing is answered until Resume.
+func (s *Server) Pause() error {
+	if err := s.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for _, pid := range s.PIDs() {
+		if !frozen(pid, stopWithin) {
+			return fmt.Errorf("pausing %s: process %d goes on", s.Name, pid)
+		}
+	}
+	return nil
+}
 
 // Resume lets a paused server go on.
 func (s *Server) Resume() error { return s.signal(syscall.SIGCONT) }
