@@ -48,7 +48,7 @@ func Clip(tb testing.TB, o ClipOptions) (path string) {
 
 var (
 	clips      sync.Map // ClipOptions → func() (path string, err error)
-	clipFolder = sync.OnceValues(sweptFolder)
+	clipFolder = sync.OnceValues(newFolder)
 )
 
 func makeClip(o ClipOptions) (path string, err error) {

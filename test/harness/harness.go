@@ -98,7 +98,7 @@ func private(tb testing.TB, s *local.Server) {
 // one of its own) and that goes with the test.
 func folder(tb testing.TB) string {
 	tb.Helper()
-	dir, err := openFolder()
+	dir, err := newFolder()
 	check(tb, err)
 	tb.Cleanup(func() {
 		if err := os.RemoveAll(dir); err != nil {
@@ -106,14 +106,6 @@ func folder(tb testing.TB) string {
 		}
 	})
 	return dir
-}
-
-func openFolder() (string, error) {
-	dir, err := os.MkdirTemp("", "backbeat-test-")
-	if err != nil {
-		return "", err
-	}
-	return dir, os.Chmod(dir, 0o755)
 }
 
 func check(tb testing.TB, err error) {

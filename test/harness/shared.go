@@ -27,7 +27,7 @@ const (
 // environment that names them. Stop kills them; what Share started before an
 // error it has stopped itself. Their data goes when this process ends.
 func Share(ctx context.Context) (env []string, stop func() error, err error) {
-	dir, err := sweptFolder()
+	dir, err := newFolder()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -87,7 +87,7 @@ func shareRabbitMQ() (broker, error) {
 	if b.url != "" && b.admin != "" {
 		return b, nil
 	}
-	dir, err := sweptFolder()
+	dir, err := newFolder()
 	if err != nil {
 		return broker{}, err
 	}
@@ -104,7 +104,7 @@ func share(variable string, start func(context.Context, string) (*local.Server, 
 	if url := os.Getenv(variable); url != "" {
 		return url, nil
 	}
-	dir, err := sweptFolder()
+	dir, err := newFolder()
 	if err != nil {
 		return "", err
 	}
@@ -115,13 +115,28 @@ func share(variable string, start func(context.Context, string) (*local.Server, 
 	return s.URL, nil
 }
 
-// sweptFolder returns a temporary folder that is deleted after this process has
-// ended, however it ends. A test process has no last moment of its own, so a
-// shell waits for the end of a pipe that only this process holds open: the raw
-// descriptor is never closed.
-func sweptFolder() (string, error) {
-	dir, err := openFolder()
+// newFolder returns an empty folder inside this process's swept one.
+func newFolder() (string, error) {
+	root, err := sweptFolder()
 	if err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(root, "")
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o755) // PostgreSQL enters as a user of its own
+}
+
+// sweptFolder is deleted after this process has ended, however it ends. A test
+// process has no last moment of its own, so a shell waits for the end of a pipe
+// that only this process holds open: the raw descriptor is never closed.
+var sweptFolder = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "backbeat-test-")
+	if err != nil {
+		return "", err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}
 	var pipe [2]int
@@ -134,4 +149,4 @@ func sweptFolder() (string, error) {
 	sweeper.Stdin = end
 	sweeper.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for the tests
 	return dir, sweeper.Start()
-}
+})
