@@ -400,3 +400,6 @@ func (w *world) query(t testing.TB, viewer int64, pairs ...string) string {
 	}
 	return values.Encode()
 }
+
+// discard is a log that costs nothing.
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
