@@ -373,10 +373,21 @@ func (w *world) do(t testing.TB, r *http.Request) said {
 	t.Helper()
 	rec := httptest.NewRecorder()
 	w.Handler().ServeHTTP(rec, r)
-	got := said{status: rec.Code, header: rec.Header(), raw: rec.Body.String()}
-	if got.raw != "" {
-		if err := json.Unmarshal(rec.Body.Bytes(), &got.body); err != nil {
-			t.Fatalf("%s %s: no JSON: %q", r.Method, r.URL.Path, got.raw)
+	return receive(t, rec.Result())
+}
+
+// receive reads an answer, which is JSON or nothing.
+func receive(t testing.TB, resp *http.Response) said {
+	t.Helper()
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := said{status: resp.StatusCode, header: resp.Header, raw: string(body)}
+	if len(body) > 0 {
+		if err := json.Unmarshal(body, &got.body); err != nil {
+			t.Fatalf("no JSON: %q", body)
 		}
 	}
 	return got
