@@ -3,6 +3,7 @@ package local
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -63,10 +64,10 @@ func givenTool(name string) (string, error) {
 		name = "jaeger-all-in-one"
 	}
 	path, err := exec.LookPath(name)
-	if err != nil {
-		return "", nil // to be built
+	if errors.Is(err, exec.ErrNotFound) {
+		return "", nil
 	}
-	return path, nil
+	return path, err
 }
 
 func repository(ctx context.Context) (string, error) {
@@ -92,7 +93,7 @@ func lockTools() (unlock func() error, err error) {
 		return nil, err
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return nil, err
+		return nil, errors.Join(err, lock.Close())
 	}
 	return lock.Close, nil
 }

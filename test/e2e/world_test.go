@@ -1,0 +1,150 @@
+// Package e2e drives the whole system over HTTP, as the app does, in both modes:
+// embedded in one process, and as a cluster of separate processes on real servers
+// with two instances of each service. Every test runs against both and must not
+// mind what others do there.
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"backbeat/deploy/local"
+	"backbeat/test/harness"
+)
+
+// world is one running Backbeat.
+type world struct {
+	*harness.App
+	mode    string
+	cluster *local.Cluster // nil when embedded
+	parts   []*local.Server
+}
+
+var worlds []*world
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	ctx := context.Background()
+	program, err := harness.Program()
+	if err != nil {
+		return 1, err
+	}
+	dir, err := os.MkdirTemp("", "backbeat-e2e-")
+	if err != nil {
+		return 1, err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	embedded, err := local.StartEmbedded(ctx, filepath.Join(dir, "embedded"), program, nil, local.Options{})
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, end(embedded)) }()
+	cluster, err := local.StartCluster(ctx, filepath.Join(dir, "cluster"), local.ClusterOptions{Program: program, Instances: 2})
+	if err != nil {
+		return 1, err
+	}
+	defer func() {
+		for _, part := range cluster.Parts {
+			err = errors.Join(err, end(part))
+		}
+		err = errors.Join(err, cluster.Stop())
+	}()
+	worlds = []*world{
+		{App: harness.NewApp(embedded.URL), mode: "embedded", parts: []*local.Server{embedded}},
+		{App: harness.NewApp(cluster.Base), mode: "cluster", cluster: cluster, parts: cluster.Parts},
+	}
+	return m.Run(), nil
+}
+
+// end stops a process of ours and looks for what must never be in its log.
+func end(s *local.Server) error {
+	if err := s.Stop(); err != nil {
+		return err
+	}
+	log, err := os.ReadFile(filepath.Join(s.Dir, "log"))
+	if err != nil {
+		return err
+	}
+	for _, never := range []string{"DATA RACE", "panic", "pass1234", "eyJhbGciOi"} {
+		if at := strings.Index(string(log), never); at >= 0 {
+			return fmt.Errorf("%s logged %q: %.2000s", s.Name, never, log[max(0, at-200):])
+		}
+	}
+	return nil
+}
+
+// each runs the test in both modes.
+func each(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Helper()
+	for _, w := range worlds {
+		t.Run(w.mode, func(t *testing.T) {
+			t.Parallel()
+			test(t, w)
+		})
+	}
+}
+
+// ok fails the test unless the answer is a success.
+func ok(t *testing.T, answer harness.Answer) harness.Answer {
+	t.Helper()
+	if answer.HTTP != 200 || answer.StatusCode != 0 {
+		t.Fatalf("refused: HTTP %d %s", answer.HTTP, answer.Raw)
+	}
+	return answer
+}
+
+// refused fails the test unless the answer is a clear refusal: HTTP 200, a
+// status_code, and a text for people without internals (API §1.3).
+func refused(t *testing.T, answer harness.Answer) harness.Answer {
+	t.Helper()
+	if answer.HTTP != 200 || answer.StatusCode == 0 || answer.StatusMsg == "" {
+		t.Errorf("not a clear refusal: HTTP %d %s", answer.HTTP, answer.Raw)
+	}
+	if !strings.HasPrefix(answer.Header.Get("Content-Type"), "application/json; charset=utf-8") {
+		t.Errorf("content type %q", answer.Header.Get("Content-Type"))
+	}
+	for _, internal := range []string{"rpc", "sql", "SQL", "goroutine", "error", "127.0.0.1"} {
+		if strings.Contains(answer.StatusMsg, internal) {
+			t.Errorf("the text shows internals: %q", answer.StatusMsg)
+		}
+	}
+	return answer
+}
+
+// soon waits for what follows a write within a second (DESIGN §5, promise 3),
+// with patience for a machine that does everything at once under -race.
+func soon(t *testing.T, what string, probe func() error) {
+	t.Helper()
+	harness.Eventually(t, 20*time.Second, probe, what)
+}
+
+// video returns a published video by an author of its own.
+func (w *world) video(t *testing.T) (harness.Account, harness.Video) {
+	t.Helper()
+	author := w.Register(t)
+	return author, w.PublishAndAwait(t, author, harness.Clip(t, harness.ClipOptions{Seconds: 1}), "作品 "+author.Name[:8])
+}
+
+func equal[T comparable](t *testing.T, what string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s is %v, want %v", what, got, want)
+	}
+}
