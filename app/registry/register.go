@@ -76,7 +76,7 @@ func (r *Etcd) keepOn(ctx context.Context, k *registration) {
 			attempt = 0
 		}
 		if attempt == 0 {
-			r.log.Warn("registration lost, trying again", "key", k.key, "error", err)
+			r.log.Warn("not registered, trying again", "key", k.key, "error", err)
 		}
 		if !pause(ctx, attempt) {
 			return

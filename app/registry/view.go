@@ -157,7 +157,7 @@ func (v *view) gone(ctx context.Context, known *entry) bool {
 		return false
 	}
 	lease, err := v.client.TimeToLive(ctx, known.lease)
-	return err == nil && lease.TTL <= 0
+	return err == nil && lease.TTL < 0 // 0 is the last second of its life
 }
 
 func (v *view) show() {
