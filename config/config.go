@@ -160,7 +160,8 @@ type Limits struct {
 	Concurrency int `yaml:"concurrency"`
 	// Hashes bounds passwords hashed at once in one user service.
 	Hashes int `yaml:"hashes"`
-	// Transcodes bounds ffmpeg runs at once in one worker.
+	// Transcodes bounds what one worker transcodes at once, beside the one upload
+	// that it probes and remuxes.
 	Transcodes int `yaml:"transcodes"`
 }
 

@@ -74,7 +74,9 @@ func dial(dialector gorm.Dialector, maxOpen int) (*gorm.DB, error) {
 		TranslateError:         true,
 		SkipDefaultTransaction: true,
 		PrepareStmt:            true,
-		DisableAutomaticPing:   true,
+		// An IN list of another length is another statement, and servers bound them.
+		PrepareStmtMaxSize:   256,
+		DisableAutomaticPing: true,
 	})
 	if err != nil {
 		return nil, err

@@ -28,8 +28,9 @@ type Video struct {
 	// so that a cursor of one number skips nothing.
 	PublishedAt *int64 `gorm:"uniqueIndex"`
 	CreatedAt   int64  `gorm:"not null"`
-	// QueuedAt is when the queue took the upload's job, 0 until then; a sweep
-	// sends jobs that never got there.
+	// QueuedAt is, while processing, when the queue took the upload's job, 0 until
+	// then: a sweep sends jobs that never got there. Afterwards it is when the
+	// upload was finished, until the sweep has deleted the original, then 0.
 	QueuedAt   int64 `gorm:"not null;index:idx_videos_queue,priority:2"`
 	DurationMS int64 `gorm:"not null"`
 	Size       int64 `gorm:"not null"`

@@ -32,9 +32,9 @@ var _ server.Option
 // Client API for Message service
 
 type MessageService interface {
-	// Send writes a message. The caller has checked that the receiver exists and
-	// is not the system account. Invalid: to oneself, or content not of 1 to
-	// 1,024 runes, blank, with NUL or invalid UTF-8.
+	// Send writes a message. The caller has checked that the receiver exists.
+	// Invalid: to oneself, or content not of 1 to 1,024 runes, blank, with NUL or
+	// invalid UTF-8. Forbidden: to or from the system account.
 	Send(ctx context.Context, in *SendRequest, opts ...client.CallOption) (*SendResponse, error)
 	// Chat returns messages between viewer and peer, ascending by create_time.
 	// after = 0: the newest limit ones, both directions. after > 0: the oldest
@@ -91,9 +91,9 @@ func (c *messageService) Latest(ctx context.Context, in *LatestRequest, opts ...
 // Server API for Message service
 
 type MessageHandler interface {
-	// Send writes a message. The caller has checked that the receiver exists and
-	// is not the system account. Invalid: to oneself, or content not of 1 to
-	// 1,024 runes, blank, with NUL or invalid UTF-8.
+	// Send writes a message. The caller has checked that the receiver exists.
+	// Invalid: to oneself, or content not of 1 to 1,024 runes, blank, with NUL or
+	// invalid UTF-8. Forbidden: to or from the system account.
 	Send(context.Context, *SendRequest, *SendResponse) error
 	// Chat returns messages between viewer and peer, ascending by create_time.
 	// after = 0: the newest limit ones, both directions. after > 0: the oldest

@@ -31,7 +31,7 @@ var _ server.Option
 
 type RelationService interface {
 	// Act follows or unfollows. The caller has checked that the target exists.
-	// Idempotent. Invalid: following oneself.
+	// Idempotent. Invalid: following oneself. Forbidden: the system account.
 	Act(ctx context.Context, in *ActRequest, opts ...client.CallOption) (*ActResponse, error)
 	// Following returns whom the user follows, latest first.
 	Following(ctx context.Context, in *FollowingRequest, opts ...client.CallOption) (*FollowingResponse, error)
@@ -110,7 +110,7 @@ func (c *relationService) Stats(ctx context.Context, in *StatsRequest, opts ...c
 
 type RelationHandler interface {
 	// Act follows or unfollows. The caller has checked that the target exists.
-	// Idempotent. Invalid: following oneself.
+	// Idempotent. Invalid: following oneself. Forbidden: the system account.
 	Act(context.Context, *ActRequest, *ActResponse) error
 	// Following returns whom the user follows, latest first.
 	Following(context.Context, *FollowingRequest, *FollowingResponse) error

@@ -35,7 +35,7 @@ type UserService interface {
 	// Register creates an account. The name is trimmed of surrounding white
 	// space and unique after NFKC and case folding.
 	// Invalid: name or password empty, over 32 runes, blank, with NUL or invalid
-	// UTF-8, or the name is reserved. Conflict: the name is taken.
+	// UTF-8. Conflict: the name is taken or reserved.
 	// Exhausted: too many passwords are being hashed.
 	Register(ctx context.Context, in *RegisterRequest, opts ...client.CallOption) (*RegisterResponse, error)
 	// Login checks a password and returns the id it was registered with.
@@ -95,7 +95,7 @@ type UserHandler interface {
 	// Register creates an account. The name is trimmed of surrounding white
 	// space and unique after NFKC and case folding.
 	// Invalid: name or password empty, over 32 runes, blank, with NUL or invalid
-	// UTF-8, or the name is reserved. Conflict: the name is taken.
+	// UTF-8. Conflict: the name is taken or reserved.
 	// Exhausted: too many passwords are being hashed.
 	Register(context.Context, *RegisterRequest, *RegisterResponse) error
 	// Login checks a password and returns the id it was registered with.
