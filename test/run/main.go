@@ -1,6 +1,6 @@
 // Command run gives a test command everything it needs, and takes it away again:
 //
-//	go run ./test/run go test -race ./...
+//	go run ./test/run -- go test -race ./...
 //
 // It installs the Debian packages that are missing, builds the test tools,
 // starts the servers that test processes share, runs the command with the
@@ -10,6 +10,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -29,11 +30,12 @@ var packages = []string{"mariadb-server", "postgresql", "redis-server", "rabbitm
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: go run ./test/run COMMAND [ARGUMENT…]")
+	flag.Parse() // there are none, but it knows "--" and -help
+	if flag.NArg() == 0 {
+		fmt.Fprintln(os.Stderr, "usage: go run ./test/run [--] COMMAND [ARGUMENT…]")
 		os.Exit(2)
 	}
-	err := run(ctx, os.Args[1:])
+	err := run(ctx, flag.Args())
 	var ended *exec.ExitError
 	if errors.As(err, &ended) {
 		os.Exit(max(ended.ExitCode(), 1)) // the command has said why itself
