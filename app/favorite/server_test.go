@@ -237,6 +237,16 @@ func TestActRefusedByTheQueueLeavesTheStateAsItWas(t *testing.T) {
 	}
 }
 
+// published waits until the act that answers to done is with the queue.
+func published(t *testing.T, w *wire, done chan error) {
+	t.Helper()
+	select {
+	case <-w.entered:
+	case err := <-done:
+		t.Fatalf("Act returned %v without publishing", err)
+	}
+}
+
 // A refused act that a newer one has overtaken leaves the newer one alone.
 func TestActOvertakenThenRefused(t *testing.T) {
 	pendings(t, usualLives, func(t *testing.T, p Pending) {
@@ -247,7 +257,7 @@ func TestActOvertakenThenRefused(t *testing.T) {
 		go func() {
 			refused <- w.Act(t.Context(), &pb.ActRequest{UserId: alice, VideoId: film, AuthorId: carol, Liked: false}, &pb.ActResponse{})
 		}()
-		<-w.wire.entered
+		published(t, w.wire, refused)
 		release := w.wire.release
 		w.wire.mu.Lock()
 		w.wire.refuse, w.wire.entered, w.wire.release = nil, nil, nil
@@ -273,7 +283,7 @@ func TestActConcludesWhenTheCallerHasGone(t *testing.T) {
 		go func() {
 			refused <- w.Act(ctx, &pb.ActRequest{UserId: alice, VideoId: film, AuthorId: carol, Liked: true}, &pb.ActResponse{})
 		}()
-		<-w.wire.entered
+		published(t, w.wire, refused)
 		cancel()
 		close(w.wire.release)
 		if err := <-refused; !errs.Is(err, errs.Unavailable) {
@@ -296,6 +306,28 @@ func TestActWithoutPendingEntriesIsAppliedAtOnce(t *testing.T) {
 		}
 		if got := w.wire.take(); len(got) > 0 {
 			t.Errorf("published %d messages too", len(got))
+		}
+	})
+}
+
+// An entry that its row has overtaken, since the later act was applied at once,
+// shows nothing, before and after its own message arrives.
+func TestEntriesOlderThanTheirRowsShowNothing(t *testing.T) {
+	pendings(t, usualLives, func(t *testing.T, p Pending) {
+		w := newWorld(t, tables.Open(t, harness.SQLite(t)), p)
+		w.act(t, alice, film, carol, true)
+		w.Service.pending = away{}
+		w.act(t, alice, film, carol, false)
+		w.Service.pending = p
+		for _, when := range []string{"queued", "delivered"} {
+			w.sees(t, when, alice, false, 0, 0, 0)
+			if got := w.list(t, alice); len(got) != 0 {
+				t.Errorf("%s: alice likes %v", when, got)
+			}
+			w.drain(t)
+		}
+		if already := w.act(t, alice, film, carol, false); !already {
+			t.Error("the entry overruled its newer row in the answer")
 		}
 	})
 }

@@ -3,6 +3,7 @@ package favorite
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"maps"
 	"slices"
 	"strings"
@@ -181,11 +182,15 @@ func grow(tx *gorm.DB, rows any, n int, table, key string, columns ...string) er
 	}).Create(rows).Error
 }
 
-// What a row of the union in stats is about.
+// What a row of the union in stats is about, and the statements of its parts.
 const (
-	kindVideo = "video"
-	kindUser  = "user"
-	kindRow   = "row"
+	kindVideo = 1
+	kindUser  = 2
+	kindRow   = 3
+
+	videoPart = "SELECT 1 AS kind, video_id AS id, likes AS a, 0 AS b FROM favorite_videos WHERE video_id IN ?"
+	userPart  = "SELECT 2 AS kind, user_id AS id, received AS a, given AS b FROM favorite_users WHERE user_id IN ?"
+	rowPart   = "SELECT 3 AS kind, video_id AS id, version AS a, CASE WHEN liked THEN 1 ELSE 0 END AS b FROM favorites WHERE user_id = ? AND video_id IN ?"
 )
 
 // stats reads the counts of videos and users, and the viewer's rows of those
@@ -194,39 +199,50 @@ func (s *store) stats(ctx context.Context, viewer int64, videos, users []int64, 
 	var parts []string
 	var args []any
 	if len(videos) > 0 {
-		parts = append(parts, "SELECT '"+kindVideo+"' AS kind, video_id AS id, likes AS a, 0 AS b FROM favorite_videos WHERE video_id IN ?")
+		parts = append(parts, videoPart)
 		args = append(args, padded(videos))
 	}
 	if len(users) > 0 {
-		parts = append(parts, "SELECT '"+kindUser+"' AS kind, user_id AS id, received AS a, given AS b FROM favorite_users WHERE user_id IN ?")
+		parts = append(parts, userPart)
 		args = append(args, padded(users))
 	}
 	if own := slices.Concat(videos, videosOf(waiting)); viewer > 0 && len(own) > 0 {
-		parts = append(parts, "SELECT '"+kindRow+"' AS kind, video_id AS id, version AS a, CASE WHEN liked THEN 1 ELSE 0 END AS b FROM favorites WHERE user_id = ? AND video_id IN ?")
+		parts = append(parts, rowPart)
 		args = append(args, viewer, padded(own))
 	}
 	result := newStats(videos, users)
 	if len(parts) == 0 {
 		return result, nil
 	}
-	var found []struct {
-		Kind     string
-		ID, A, B int64
-	}
-	if err := s.db.WithContext(ctx).Raw(strings.Join(parts, " UNION ALL "), args...).Scan(&found).Error; err != nil {
+	rows, err := s.db.WithContext(ctx).Raw(strings.Join(parts, " UNION ALL "), args...).Rows()
+	if err != nil {
 		return nil, model.Wrap(err, "reading likes of %d videos and %d users", len(videos), len(users))
 	}
-	for _, row := range found {
-		switch row.Kind {
-		case kindVideo:
-			result.videos[row.ID].FavoriteCount = row.A
-		case kindUser:
-			result.users[row.ID].TotalFavorited, result.users[row.ID].FavoriteCount = row.A, row.B
-		case kindRow:
-			result.rows[row.ID] = write{user: viewer, video: row.ID, version: row.A, liked: row.B == 1}
-		}
+	defer rows.Close()
+	if err := result.scan(rows, viewer); err != nil {
+		return nil, model.Wrap(err, "reading likes of %d videos and %d users", len(videos), len(users))
 	}
 	return result, nil
+}
+
+// scan puts each row of the union where it belongs.
+func (s *stats) scan(rows *sql.Rows, viewer int64) error {
+	for rows.Next() {
+		var kind int
+		var id, a, b int64
+		if err := rows.Scan(&kind, &id, &a, &b); err != nil {
+			return err
+		}
+		switch kind {
+		case kindVideo:
+			s.videos[id].FavoriteCount = a
+		case kindUser:
+			s.users[id].TotalFavorited, s.users[id].FavoriteCount = a, b
+		case kindRow:
+			s.rows[id] = write{user: viewer, video: id, version: a, liked: b == 1}
+		}
+	}
+	return rows.Err()
 }
 
 // liked returns enough of the user's likes, latest first, for limit of them to
