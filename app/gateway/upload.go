@@ -111,7 +111,9 @@ func (s *stager) receive(w http.ResponseWriter, r *http.Request) (_ *upload, err
 	u := &upload{fields: url.Values{}, stager: s}
 	err = u.read(form)
 	if err == nil {
-		err = body.finish(bounded)
+		// At the end of the body net/http lifts the read deadline, which would
+		// cancel the request's context when it passes.
+		_, err = io.Copy(io.Discard, bounded)
 	}
 	if err != nil {
 		u.close()
@@ -336,19 +338,6 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
 	b.read += int64(n)
 	return n, err
-}
-
-// finish reads the body to its end, by way of the reader that bounds it, and
-// lifts the deadline: passing later, it would cancel the request's context. After
-// a failure it stays, and ends what the server still tries to read.
-func (b *pacedBody) finish(bounded io.Reader) error {
-	if _, err := io.Copy(io.Discard, bounded); err != nil {
-		return err
-	}
-	if err := b.control.SetReadDeadline(time.Time{}); err != nil {
-		return errs.Wrap(errs.Internal, err, "clearing the read deadline")
-	}
-	return nil
 }
 
 func (b *pacedBody) Close() error { return b.body.Close() }

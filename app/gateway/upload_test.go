@@ -382,6 +382,10 @@ func TestUploadPace(t *testing.T) {
 		{"below the least rate", steadily(8<<10, time.Second), "上传速度过慢，请检查网络后重试"},
 		{"a byte now and then", steadily(1, uploadGrace-time.Second), "上传速度过慢，请检查网络后重试"},
 		{"a stop after a fast start", withPause(uploadGrace + time.Second), "上传速度过慢，请检查网络后重试"},
+		{"silence after the form", func(conn io.Writer, body string) error {
+			_, err := io.WriteString(conn, strings.TrimSuffix(body, "epilogue"))
+			return err
+		}, "上传速度过慢，请检查网络后重试"},
 		{"silence from the start", func(io.Writer, string) error { return nil }, "上传速度过慢，请检查网络后重试"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -391,7 +395,7 @@ func TestUploadPace(t *testing.T) {
 				server := &http.Server{Handler: u, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second}
 				go server.Serve(listener)
 				defer server.Close()
-				body := videoPart("a.mp4", clip(3<<20)) + formEnd
+				body := videoPart("a.mp4", clip(3<<20)) + formEnd + "epilogue"
 				fmt.Fprintf(client, "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", formType, len(body))
 				var sender sync.WaitGroup
 				sender.Go(func() { _ = test.send(client, body) }) // it fails when the server hangs up
