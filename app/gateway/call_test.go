@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -394,9 +393,9 @@ func TestFailuresAreLoggedOnce(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			var log bytes.Buffer
+			var log record
 			c := newNumbers(t, soon, 10, func(context.Context, int) (int, error) { return 0, tt.err })
-			c.log = slog.New(slog.NewTextHandler(&lockedWriter{w: &log}, nil))
+			c.log = slog.New(slog.NewTextHandler(&log, nil))
 			c.remember(func(context.Context, *number, *number) {}, func(context.Context, *number) *number { return &number{} })
 			if _, err := c.get(t.Context(), &number{7}, &parts{}); err != nil {
 				t.Fatal(err)
@@ -409,9 +408,9 @@ func TestFailuresAreLoggedOnce(t *testing.T) {
 }
 
 func TestOpeningOfACircuitIsLoggedOnce(t *testing.T) {
-	var log bytes.Buffer
+	var log record
 	c := newNumbers(t, soon, 100, func(context.Context, int) (int, error) { return 0, errs.New(errs.Unavailable, "") })
-	c.log = slog.New(slog.NewTextHandler(&lockedWriter{w: &log}, nil))
+	c.log = slog.New(slog.NewTextHandler(&log, nil))
 	var refused atomic.Int32
 	until(t, func() {
 		if _, err := c.do(t.Context(), &number{1}); shortCircuited(err) {

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -291,23 +290,29 @@ type world struct {
 	services *services
 	cache    *sharedCache
 	tracer   *mocktracer.MockTracer
-	log      *bytes.Buffer
+	log      *record
 	keys     *token.Keys
 	cfg      Config
 }
 
 const testKeys = "a:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
-// lockedWriter lets goroutines share a log.
-type lockedWriter struct {
-	mu sync.Mutex
-	w  io.Writer
+// record is a log that goroutines share.
+type record struct {
+	mu   sync.Mutex
+	text strings.Builder
 }
 
-func (l *lockedWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
+func (r *record) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.Write(p)
+}
+
+func (r *record) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
 }
 
 // newWorld returns a gateway over services, with circuits as new. Circuits belong
@@ -317,7 +322,7 @@ func newWorld(t testing.TB, change ...func(*Config, *Deps)) *world {
 	hystrix.Flush()
 	t.Cleanup(hystrix.Flush)
 	defaults := config.Default()
-	w := &world{services: newServices(), cache: &sharedCache{entries: map[string][]byte{}}, tracer: mocktracer.New(), log: &bytes.Buffer{}}
+	w := &world{services: newServices(), cache: &sharedCache{entries: map[string][]byte{}}, tracer: mocktracer.New(), log: &record{}}
 	w.cfg = Config{HTTP: defaults.HTTP, Media: defaults.Media, Limits: defaults.Limits, Time: defaults.Time, StagingDir: t.TempDir()}
 	var err error
 	if w.keys, err = token.ParseKeys(testKeys, time.Hour, func() time.Time { return clock }); err != nil {
@@ -329,7 +334,7 @@ func newWorld(t testing.TB, change ...func(*Config, *Deps)) *world {
 	}
 	deps := Deps{
 		Client: w.services, Keys: w.keys, Media: store, Cache: w.cache, Tracer: w.tracer,
-		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: w.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Now: func() time.Time { return clock },
 	}
 	for _, f := range change {
