@@ -2,11 +2,13 @@ package media_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -22,6 +24,9 @@ func TestDiskLeavesNoUnfinishedFiles(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	if err := store.Put(ctx, media.NewKey("video", "mp4"), io.MultiReader(calling(cancel), failing{io.ErrClosedPipe}), 10, "video/mp4"); err == nil {
 		t.Fatal("a broken body was stored")
+	}
+	if err := store.Put(t.Context(), media.NewKey("video", "mp4"), strings.NewReader("short"), 10, "video/mp4"); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a short body: %v", err)
 	}
 	// A folder in the key's place makes the last step fail.
 	noError(t, os.MkdirAll(filepath.Join(dir, "video/taken.mp4"), 0o750))

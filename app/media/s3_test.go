@@ -1,11 +1,14 @@
 package media_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"backbeat/app/errs"
 	"backbeat/app/media"
@@ -77,4 +80,18 @@ func TestS3TellsWhatCutAReadShort(t *testing.T) {
 	hasKind(t, err, errs.Unavailable)
 	hasKind(t, store.Put(t.Context(), "video/b.mp4", strings.NewReader("x"), 1, "video/mp4"), errs.Unavailable)
 	hasKind(t, store.Delete(t.Context(), "video/a.mp4"), errs.Unavailable)
+}
+
+func TestS3LeavesNoGoroutineBehindAFailedPut(t *testing.T) {
+	store, err := media.NewS3(t.Context(), s3Config(harness.S3(t)))
+	noError(t, err)
+	ignored := append(harness.LeakOptions(), goleak.IgnoreCurrent(),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+	short := bytes.NewReader(noise(40 << 20))
+	if err := store.Put(context.Background(), "video/a.mp4", short, 100<<20, "video/mp4"); err == nil {
+		t.Fatal("a short body was stored")
+	}
+	if err := goleak.Find(ignored...); err != nil {
+		t.Error(err)
+	}
 }
