@@ -1,12 +1,12 @@
 package local
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 )
 
 // StartBackbeat starts the program backbeat with the given roles, and env over
@@ -25,26 +25,33 @@ func StartBackbeat(ctx context.Context, dir, name, program string, roles, env []
 			cmd.Env = s.environment(append([]string{"BACKBEAT_LOG_FORMAT=json"}, env...)...)
 			return []*exec.Cmd{cmd}
 		},
-		ready: func(context.Context) error { return says(s.path("log"), from, `"msg":"running"`) },
+		ready: func(context.Context) (err error) {
+			s.Addr, err = running(s.path("log"), from)
+			return err
+		},
 	}
 	return s, start(ctx, s)
 }
 
-// says looks for text in the log from an offset on.
-func says(path string, from int64, text string) error {
+var runningLine = regexp.MustCompile(`"msg":"running".*"address":"([^"]*)"`)
+
+// running looks for the line that says so in the log from an offset on, and
+// returns where the role listens; "" for a worker.
+func running(path string, from int64) (address string, err error) {
 	log, err := os.Open(path)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer log.Close()
 	printed, err := io.ReadAll(io.NewSectionReader(log, from, 1<<20))
 	if err != nil {
-		return err
+		return "", err
 	}
-	if !bytes.Contains(printed, []byte(text)) {
-		return errors.New("it does not say yet that it runs")
+	found := runningLine.FindSubmatch(printed)
+	if found == nil {
+		return "", errors.New("it does not say yet that it runs")
 	}
-	return nil
+	return string(found[1]), nil
 }
 
 // StartEmbedded starts the program backbeat as `run` does, on a port of loopback.

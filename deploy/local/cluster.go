@@ -26,6 +26,9 @@ var clusterRoles = []string{
 // startsAtOnce bounds how many of our processes start side by side.
 const startsAtOnce = 4
 
+// jaegerPort is where Jaeger's page usually is.
+const jaegerPort = 16686
+
 // ClusterOptions says what a cluster looks like.
 type ClusterOptions struct {
 	// Program is the built backbeat.
@@ -62,26 +65,28 @@ type Cluster struct {
 // StartCluster starts the servers that opts.Env does not name, then the parts,
 // each in a folder of its own below dir. What it started before an error it has
 // stopped itself.
-func StartCluster(ctx context.Context, dir string, opts ClusterOptions) (c *Cluster, err error) {
+func StartCluster(ctx context.Context, dir string, opts ClusterOptions) (*Cluster, error) {
 	if opts.Progress == nil {
 		opts.Progress = func(string) {}
 	}
-	c = &Cluster{Env: slices.Clone(opts.Env)}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, c.Stop())
-		}
-	}()
+	c := &Cluster{Env: slices.Clone(opts.Env)}
+	if err := c.start(ctx, dir, opts); err != nil {
+		return nil, errors.Join(err, c.Stop())
+	}
+	return c, nil
+}
+
+func (c *Cluster) start(ctx context.Context, dir string, opts ClusterOptions) error {
 	if err := c.startServers(ctx, dir, opts); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.setKeys(dir); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.setMedia(dir); err != nil {
-		return nil, err
+		return err
 	}
-	return c, c.startParts(ctx, dir, opts)
+	return c.startParts(ctx, dir, opts)
 }
 
 func (c *Cluster) startServers(ctx context.Context, dir string, opts ClusterOptions) error {
@@ -125,7 +130,11 @@ func (c *Cluster) startServers(ctx context.Context, dir string, opts ClusterOpti
 			continue
 		}
 		opts.Progress(server.name)
-		s, url, err := server.start(filepath.Join(dir, server.name), Options{Detach: opts.Detach})
+		options := Options{Detach: opts.Detach}
+		if server.name == "jaeger" && opts.Port != 0 && unused(jaegerPort) {
+			options.Port = jaegerPort // where people look for it
+		}
+		s, url, err := server.start(filepath.Join(dir, server.name), options)
 		if err != nil {
 			return err
 		}

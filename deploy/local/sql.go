@@ -32,10 +32,18 @@ func StartMariaDB(ctx context.Context, dir string, opts Options) (*Server, error
 	}
 	s := &Server{Name: "mariadb", Addr: loopback(port), Dir: dir, opts: opts}
 	s.URL = "mysql://backbeat:backbeat@" + s.Addr + "/backbeat"
+	// A starting MariaDB deletes what looks like its own in the temporary folder,
+	// also what another one is using.
+	temporary := func() string { return "TMPDIR=" + s.path("tmp") }
 	s.spec = spec{
 		prepare: func(ctx context.Context) error {
 			args := []string{"--no-defaults", "--datadir=" + s.data(), "--auth-root-authentication-method=normal", "--skip-test-db"}
-			if err := run(exec.CommandContext(ctx, install, asRoot(args)...)); err != nil {
+			if err := os.MkdirAll(s.path("tmp"), 0o755); err != nil {
+				return err
+			}
+			cmd := exec.CommandContext(ctx, install, asRoot(args)...)
+			cmd.Env = append(os.Environ(), temporary())
+			if err := run(cmd); err != nil {
 				return err
 			}
 			return os.WriteFile(s.path("init.sql"), []byte(mariaDBAccount), 0o644)
@@ -45,7 +53,9 @@ func StartMariaDB(ctx context.Context, dir string, opts Options) (*Server, error
 				// Relative to the data folder: a socket's path has to be short.
 				"--socket=my.sock", "--pid-file=my.pid", "--init-file=" + s.path("init.sql"),
 				"--skip-log-bin", "--skip-name-resolve", "--character-set-server=utf8mb4"}
-			return []*exec.Cmd{s.command(program, append(asRoot(args), opts.Args...)...)}
+			cmd := s.command(program, append(asRoot(args), opts.Args...)...)
+			cmd.Env = s.environment(temporary())
+			return []*exec.Cmd{cmd}
 		},
 		ready: func(ctx context.Context) error {
 			return query(ctx, "mysql", "backbeat:backbeat@tcp("+s.Addr+")/backbeat", "SELECT 1")

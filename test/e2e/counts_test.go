@@ -1,0 +1,68 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"backbeat/test/harness"
+)
+
+// clip returns the bytes of a real video.
+func clip(t *testing.T) []byte {
+	t.Helper()
+	return read(t, harness.Clip(t, harness.ClipOptions{Seconds: 1}))
+}
+
+// TestStatementsPerRequest bounds what one request costs the services and the
+// database, counted in its own trace, so that no list ever asks per row.
+func TestStatementsPerRequest(t *testing.T) {
+	w := worlds[1]
+	author, video := w.video(t)
+	viewer := w.Register(t)
+	ok(t, w.Post(t, "/douyin/relation/action/", "token", viewer.Token, "to_user_id", author.ID, "action_type", 1))
+	ok(t, w.Post(t, "/douyin/relation/action/", "token", author.Token, "to_user_id", viewer.ID, "action_type", 1))
+	ok(t, w.Post(t, "/douyin/favorite/action/", "token", viewer.Token, "video_id", video.ID, "action_type", 1))
+	for _, row := range []struct {
+		name, method, path string
+		pairs              []any
+		rpc, sql           int
+	}{
+		{"feed, signed in", "GET", "/douyin/feed/", []any{"token", viewer.Token}, 5, 8},
+		{"feed, anonymous", "GET", "/douyin/feed/", nil, 5, 8},
+		{"profile", "GET", "/douyin/user/", []any{"token", viewer.Token, "user_id", author.ID}, 4, 6},
+		{"works", "GET", "/douyin/publish/list/", []any{"token", viewer.Token, "user_id", author.ID}, 5, 8},
+		{"likes", "GET", "/douyin/favorite/list/", []any{"token", viewer.Token, "user_id", viewer.ID}, 7, 12},
+		{"comments", "GET", "/douyin/comment/list/", []any{"token", viewer.Token, "video_id", video.ID}, 6, 10},
+		{"follows", "GET", "/douyin/relation/follow/list/", []any{"token", viewer.Token, "user_id", viewer.ID}, 6, 9},
+		{"friends", "GET", "/douyin/relation/friend/list/", []any{"token", viewer.Token}, 6, 9},
+		{"chat poll", "GET", "/douyin/message/chat/", []any{"token", viewer.Token, "to_user_id", author.ID, "pre_msg_time", 1}, 2, 2},
+		{"like", "POST", "/douyin/favorite/action/", []any{"token", viewer.Token, "video_id", video.ID, "action_type", 2}, 2, 3},
+		{"follow", "POST", "/douyin/relation/action/", []any{"token", viewer.Token, "to_user_id", author.ID, "action_type", 1}, 2, 5},
+		{"comment", "POST", "/douyin/comment/action/", []any{"token", viewer.Token, "video_id", video.ID, "action_type", 1, "comment_text", "数"}, 6, 10},
+		{"message", "POST", "/douyin/message/action/", []any{"token", viewer.Token, "to_user_id", author.ID, "action_type", 1, "content", "数"}, 2, 6},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			answer, err := w.Try(row.method, row.path, harness.Query(row.pairs...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := ok(t, answer).Header.Get("Trace-Id")
+			soon(t, "the trace", func() error { return connected(w.trace(t, id)) })
+			rpc, sql := 0, 0
+			for _, s := range w.trace(t, id) {
+				switch {
+				case strings.HasSuffix(s.service, "-worker"): // after the answer
+				case strings.HasPrefix(s.OperationName, "sql"):
+					sql++
+				case s.service != "gateway" && strings.Contains(s.OperationName, "/"):
+					rpc++
+				}
+			}
+			t.Logf("%d RPCs, %d SQL statements", rpc, sql)
+			if rpc > row.rpc || sql > row.sql || rpc == 0 {
+				t.Errorf("%s", fmt.Sprintf("%d RPCs (at most %d), %d SQL statements (at most %d): %v", rpc, row.rpc, sql, row.sql, operations(w.trace(t, id))))
+			}
+		})
+	}
+}

@@ -1,0 +1,316 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"backbeat/deploy/local"
+	"backbeat/test/harness"
+)
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+// ledger is what was answered with 0: it must be there, once.
+type ledger struct {
+	mu    sync.Mutex
+	likes map[[2]int64]bool // user, video
+	works map[string]bool   // titles
+}
+
+func (l *ledger) like(user, video int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.likes[[2]int64{user, video}] = true
+}
+
+func (l *ledger) work(title string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.works[title] = true
+}
+
+// check compares the ledger with what the system says after the queues drained:
+// each acknowledged like is listed, every count equals the rows, and each
+// acknowledged upload is published once.
+func (l *ledger) check(t *testing.T, app *harness.App, users []harness.Account, videos []harness.Video, author harness.Account) {
+	t.Helper()
+	harness.Eventually(t, 2*time.Minute, func() error {
+		rows := map[int64]int64{}
+		for _, user := range users {
+			list := app.Get(t, "/douyin/favorite/list/", "user_id", user.ID, "token", user.Token).VideoList
+			liked := map[int64]bool{}
+			for _, v := range list {
+				if liked[v.ID] {
+					return fmt.Errorf("user %d likes %d twice", user.ID, v.ID)
+				}
+				liked[v.ID] = true
+				rows[v.ID]++
+			}
+			for _, v := range videos {
+				if l.likes[[2]int64{user.ID, v.ID}] && !liked[v.ID] {
+					return fmt.Errorf("lost: user %d likes %d", user.ID, v.ID)
+				}
+			}
+			if given := app.Profile(t, user, user.ID).FavoriteCount; given != int64(len(list)) {
+				return fmt.Errorf("user %d gave %d likes, counted %d", user.ID, len(list), given)
+			}
+		}
+		total := int64(0)
+		for _, v := range app.Get(t, "/douyin/publish/list/", "user_id", author.ID).VideoList {
+			if v.FavoriteCount != rows[v.ID] {
+				return fmt.Errorf("video %d has %d likes, counted %d", v.ID, rows[v.ID], v.FavoriteCount)
+			}
+			total += rows[v.ID]
+		}
+		if received := app.Profile(t, author, author.ID).TotalFavorited; received != total {
+			return fmt.Errorf("the author received %d likes, counted %d", total, received)
+		}
+		seen := map[string]int{}
+		for _, v := range app.Get(t, "/douyin/publish/list/", "user_id", author.ID).VideoList {
+			seen[v.Title]++
+		}
+		for title := range l.works {
+			if seen[title] != 1 {
+				return fmt.Errorf("%q is published %d times", title, seen[title])
+			}
+		}
+		return nil
+	}, "everything acknowledged is there, once")
+}
+
+// load likes all videos by all users, a few at a time, calling at(n) after the
+// n-th answer; it returns how many were acknowledged.
+func (l *ledger) load(app *harness.App, users []harness.Account, videos []harness.Video, at func(answered int)) (acknowledged int64) {
+	var answered, acked atomic.Int64
+	var group sync.WaitGroup
+	limit := make(chan struct{}, 16)
+	for _, video := range videos {
+		for _, user := range users {
+			limit <- struct{}{}
+			group.Go(func() {
+				defer func() { <-limit }()
+				answer, err := app.Try(http.MethodPost, "/douyin/favorite/action/",
+					harness.Query("token", user.Token, "video_id", video.ID, "action_type", 1))
+				if err == nil && answer.StatusCode == 0 {
+					l.like(user.ID, video.ID)
+					acked.Add(1)
+				}
+				at(int(answered.Add(1)))
+			})
+		}
+	}
+	group.Wait()
+	return acked.Load()
+}
+
+// TestKillEmbedded is kill -9 of the one process in the middle of 1,000 likes and
+// 20 uploads.
+func TestKillEmbedded(t *testing.T) {
+	program, err := harness.Program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := local.StartEmbedded(t.Context(), filepath.Join(t.TempDir(), "embedded"), program, nil, local.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := end(server); err != nil {
+			t.Error(err)
+		}
+	})
+	app := harness.NewApp(server.URL)
+	author := app.Register(t)
+	content := harness.Clip(t, harness.ClipOptions{Seconds: 1, Silent: true, Width: 64, Height: 64})
+	var videos []harness.Video
+	for i := range 20 {
+		videos = append(videos, app.PublishAndAwait(t, author, content, fmt.Sprintf("before %d", i)))
+	}
+	users := make([]harness.Account, 50)
+	for i := range users {
+		users[i] = app.Register(t)
+	}
+	book := &ledger{likes: map[[2]int64]bool{}, works: map[string]bool{}}
+	killed := make(chan struct{})
+	kill := sync.OnceFunc(func() {
+		if err := server.Kill(); err != nil {
+			t.Error(err)
+		}
+		close(killed)
+	})
+	var uploads sync.WaitGroup
+	uploads.Go(func() {
+		for i := range 20 {
+			title := fmt.Sprintf("during %d", i)
+			answer, err := app.Upload(harness.NewForm().File("data", "a.mp4", read(t, content)).Field("token", author.Token).Field("title", title))
+			if err == nil && answer.StatusCode == 0 {
+				book.work(title)
+			}
+		}
+	})
+	acknowledged := book.load(app, users, videos, func(answered int) {
+		if answered == 500 {
+			kill()
+		}
+	})
+	uploads.Wait()
+	<-killed
+	if acknowledged < 400 || len(book.works) == 0 {
+		t.Fatalf("%d likes and %d uploads were acknowledged: the kill came too early to prove anything", acknowledged, len(book.works))
+	}
+	if err := server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	book.check(t, app, users, videos, author)
+	t.Logf("%d of 1000 likes and %d of 20 uploads were acknowledged before the kill; all are there, once", acknowledged, len(book.works))
+}
+
+// TestBrokerGone stops RabbitMQ while likes go on: answers stay 0, nothing is
+// lost after it is back, and every count equals its rows.
+func TestBrokerGone(t *testing.T) {
+	w := ownCluster(t)
+	author := w.Register(t)
+	content := harness.Clip(t, harness.ClipOptions{Seconds: 1, Silent: true, Width: 64, Height: 64})
+	var videos []harness.Video
+	for i := range 6 {
+		videos = append(videos, w.PublishAndAwait(t, author, content, fmt.Sprintf("video %d", i)))
+	}
+	users := make([]harness.Account, 40)
+	for i := range users {
+		users[i] = w.Register(t)
+	}
+	rabbit := serverOf(w, "rabbitmq")
+	book := &ledger{likes: map[[2]int64]bool{}, works: map[string]bool{}}
+	var once, back sync.Once
+	acknowledged := book.load(w.App, users, videos, func(answered int) {
+		if answered >= 60 {
+			once.Do(func() {
+				if err := rabbit.Kill(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		if answered >= 200 {
+			back.Do(func() {
+				if err := rabbit.Start(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	})
+	equal(t, "acknowledged likes", acknowledged, int64(len(users)*len(videos)))
+	book.check(t, w.App, users, videos, author)
+}
+
+// TestInstancesStopOneByOne stops one instance of each service in turn by SIGTERM
+// under load: no request fails.
+func TestInstancesStopOneByOne(t *testing.T) {
+	w := ownCluster(t)
+	author := w.Register(t)
+	video := w.PublishAndAwait(t, author, harness.Clip(t, harness.ClipOptions{Seconds: 1}), "steady")
+	viewer := w.Register(t)
+	stop := make(chan struct{})
+	var sent, failed atomic.Int64
+	var group sync.WaitGroup
+	requests := []func() (harness.Answer, error){
+		func() (harness.Answer, error) {
+			return w.Try(http.MethodGet, "/douyin/feed/", harness.Query("token", viewer.Token))
+		},
+		func() (harness.Answer, error) {
+			return w.Try(http.MethodGet, "/douyin/relation/follow/list/", harness.Query("token", viewer.Token, "user_id", viewer.ID))
+		},
+		func() (harness.Answer, error) {
+			return w.Try(http.MethodGet, "/douyin/message/chat/", harness.Query("token", viewer.Token, "to_user_id", author.ID, "pre_msg_time", 1))
+		},
+		func() (harness.Answer, error) {
+			return w.Try(http.MethodGet, "/douyin/comment/list/", harness.Query("token", viewer.Token, "video_id", video.ID))
+		},
+		func() (harness.Answer, error) {
+			return w.Try(http.MethodPost, "/douyin/favorite/action/", harness.Query("token", viewer.Token, "video_id", video.ID, "action_type", 1))
+		},
+	}
+	for i := range 4 {
+		group.Go(func() {
+			tick := time.NewTicker(40 * time.Millisecond)
+			defer tick.Stop()
+			for n := i; ; n++ {
+				select {
+				case <-stop:
+					return
+				case <-tick.C:
+				}
+				answer, err := requests[n%len(requests)]()
+				sent.Add(1)
+				if err != nil || answer.StatusCode != 0 || answer.Header.Get("Backbeat-Degraded") != "" {
+					failed.Add(1)
+					t.Errorf("failed: %v %s (degraded: %q)", err, answer.Raw, answer.Header.Get("Backbeat-Degraded"))
+				}
+			}
+		})
+	}
+	for _, role := range []string{"user", "video", "favorite", "comment", "relation", "message", "favorite-worker", "video-worker", "message-worker"} {
+		part := w.cluster.Part(role + "-1")
+		if err := part.Stop(); err != nil {
+			t.Error(err)
+		}
+		if err := part.Start(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	group.Wait()
+	t.Logf("%d requests, %d failed", sent.Load(), failed.Load())
+}
+
+// ownCluster starts a cluster that the test may break.
+func ownCluster(t *testing.T) *world {
+	t.Helper()
+	program, err := harness.Program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for d := dir; strings.HasPrefix(d, os.TempDir()) && d != os.TempDir(); d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil { // servers run as other users
+			t.Fatal(err)
+		}
+	}
+	cluster, err := local.StartCluster(t.Context(), dir, local.ClusterOptions{Program: program, Instances: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, part := range cluster.Parts {
+			if err := end(part); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := cluster.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &world{App: harness.NewApp(cluster.Base), mode: "cluster", cluster: cluster, parts: cluster.Parts}
+}
+
+func serverOf(w *world, name string) *local.Server {
+	for _, s := range w.cluster.Servers {
+		if s.Name == name {
+			return s
+		}
+	}
+	panic("no server " + name)
+}
