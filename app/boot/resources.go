@@ -163,15 +163,15 @@ func (r *resources) openRegistry() (microregistry.Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("etcd.tls: %w", err)
 	}
-	client, err := clientv3.New(clientv3.Config{
+	client, err := r.dialEtcd(clientv3.Config{
 		Endpoints:   r.cfg.Etcd.Endpoints,
 		Username:    r.cfg.Etcd.User,
 		Password:    r.cfg.Etcd.Password,
 		TLS:         secure,
 		DialTimeout: 3 * time.Second,
-		// A dead member must be noticed, a silent network too.
-		DialKeepAliveTime:    2 * time.Second,
-		DialKeepAliveTimeout: 2 * time.Second,
+		// A silent network must be noticed; gRPC allows no less.
+		DialKeepAliveTime:    10 * time.Second,
+		DialKeepAliveTimeout: 3 * time.Second,
 		Logger:               zap.NewNop(), // what fails is returned to us, who log it
 	})
 	if err != nil {
@@ -181,6 +181,20 @@ func (r *resources) openRegistry() (microregistry.Registry, error) {
 	etcd := registry.NewEtcd(registry.Config{Prefix: r.cfg.Etcd.Prefix, Lease: r.cfg.Etcd.Lease}, registry.Deps{Client: client, Log: r.log})
 	r.closeLast(etcd.Close)
 	return etcd, nil
+}
+
+// dialEtcd returns a client. Without a user that needs no server; to log one in
+// it waits for etcd to be up.
+func (r *resources) dialEtcd(cfg clientv3.Config) (*clientv3.Client, error) {
+	deadline := time.Now().Add(openTimeout)
+	for {
+		client, err := clientv3.New(cfg)
+		if err == nil || time.Now().After(deadline) {
+			return client, err
+		}
+		r.log.Warn("waiting for etcd", "error", err)
+		time.Sleep(time.Second)
+	}
 }
 
 // broker returns the role's queues: RabbitMQ with the table as its spool, or the

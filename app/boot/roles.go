@@ -2,6 +2,7 @@ package boot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -250,10 +251,10 @@ func (s site) serve(register func(server.Server) error) (part, error) {
 		return part{}, err
 	}
 	if err := register(srv); err != nil {
-		return part{}, err
+		return part{}, errors.Join(err, srv.Stop())
 	}
 	if err := srv.Start(); err != nil {
-		return part{}, err
+		return part{}, errors.Join(err, srv.Stop())
 	}
 	return part{address: srv.Address(), stop: func(context.Context) error { return srv.Stop() }, failed: srv.Failed()}, nil
 }
