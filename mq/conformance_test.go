@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/opentracing/opentracing-go"
+	"github.com/opentracing/opentracing-go/ext"
 	"github.com/uber/jaeger-client-go"
 	"pgregory.net/rapid"
 
@@ -42,6 +43,7 @@ func TestConformance(t *testing.T) {
 		{"a single consumer is alone and another takes over", singleTakesOver},
 		{"a killed single consumer is succeeded", singleSucceeds},
 		{"the end of a consumer leaves nothing in hand", drains},
+		{"a consumer that waits at its end puts back what it holds", putsBack},
 		{"messages of a killed consumer are handed over again", redeliversAfterDeath},
 		{"the trace goes on", traceGoesOn},
 		{"whatever fails, all is handled", propertyAllHandled},
@@ -375,6 +377,7 @@ func singleSucceeds(l *lab) {
 }
 
 func drains(l *lab) {
+	l.clock.stop()
 	p := l.process()
 	l.publish(p, numbered(55)...)
 	var got record
@@ -396,7 +399,6 @@ func drains(l *lab) {
 	if before == 0 {
 		l.Error("the batch in hand was not finished")
 	}
-	// At once, and without the help of a clock.
 	l.consume(l.process(), got.handle)
 	got.await(l, 55)
 	if unique := slices.Compact(slices.Sorted(slices.Values(got.bodies()))); len(unique) != 55 {
@@ -404,6 +406,28 @@ func drains(l *lab) {
 	}
 	if n := len(got.messages()); n != 55 {
 		l.Errorf("%d messages were handled twice", n-55)
+	}
+}
+
+func putsBack(l *lab) {
+	l.clock.stop()
+	l.queue.Single = true
+	first, second := l.process(), l.process()
+	waiting := make(chan struct{}, 1000)
+	stop := l.consume(first, func(context.Context, []mq.Message) error {
+		waiting <- struct{}{}
+		return errs.New(errs.Unavailable, "")
+	})
+	l.publish(first, numbered(15)...)
+	<-waiting
+	stop()
+	var got record
+	l.consume(second, got.handle)
+	got.await(l, 15)
+	for _, message := range got.messages() {
+		if message.Attempt != 0 {
+			l.Errorf("waiting counted as %d attempts", message.Attempt)
+		}
 	}
 }
 
@@ -456,6 +480,22 @@ func traceGoesOn(l *lab) {
 			}
 			return errors.New("no span")
 		}, "the span that applies "+body)
+	}
+	published, heads := 0, 0
+	for _, span := range l.spans.GetSpans() {
+		span := span.(*jaeger.Span)
+		switch {
+		case span.OperationName() == "publish "+l.queue.Name && span.Tags()["span.kind"] == ext.SpanKindProducerEnum:
+			published++
+		case span.OperationName() == "apply "+l.queue.Name && span.Tags()["batch.trace"] == nil:
+			heads++
+		}
+	}
+	if published < 3 {
+		l.Errorf("%d spans of 3 publishes", published)
+	}
+	if batches := len(got.batches); heads != batches {
+		l.Errorf("%d spans name no batch, of %d batches", heads, batches)
 	}
 	of, first, _ := strings.Cut(<-inside, " ")
 	if want := traceOf(roots[first]); of != want {

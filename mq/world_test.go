@@ -289,10 +289,25 @@ func (l *lab) dead(p mq.DeadLetters, n int) []mq.Dead {
 	return dead
 }
 
-// clock is the real one, set forward at will.
-type clock struct{ ahead atomic.Int64 }
+// clock is the real one, set forward or stopped at will.
+type clock struct {
+	ahead   atomic.Int64
+	stopped atomic.Pointer[time.Time]
+}
 
-func (c *clock) now() time.Time           { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) now() time.Time {
+	if at := c.stopped.Load(); at != nil {
+		return *at
+	}
+	return time.Now().Add(time.Duration(c.ahead.Load()))
+}
+
+// stop makes the moment last: no claim runs out.
+func (c *clock) stop() {
+	now := c.now()
+	c.stopped.Store(&now)
+}
+
 func (c *clock) advance(by time.Duration) { c.ahead.Add(int64(by)) }
 
 // record remembers what was handed over.
