@@ -21,11 +21,12 @@ const redisBudget = 100 * time.Millisecond
 type RedisPending struct {
 	client redis.UniversalClient
 	lives  lives
+	budget time.Duration
 }
 
 // NewRedisPending returns the Pending on the server that client reaches.
 func NewRedisPending(client redis.UniversalClient) *RedisPending {
-	return &RedisPending{client, usualLives}
+	return &RedisPending{client, usualLives, redisBudget}
 }
 
 // prelude is shared by the scripts. load drops what has expired; numbers are
@@ -212,7 +213,7 @@ func (r *RedisPending) settle(ctx context.Context, applied []write) error {
 		}
 		byUser[w.user] = append(byUser[w.user], w.video, w.version)
 	}
-	ctx, cancel := context.WithTimeout(ctx, redisBudget)
+	ctx, cancel := context.WithTimeout(ctx, r.budget)
 	defer cancel()
 	send := func(call func(redis.Scripter, int64, []any) *redis.Cmd) error {
 		_, err := r.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
@@ -255,7 +256,7 @@ func (r *RedisPending) of(ctx context.Context, user int64) ([]write, error) {
 
 // run runs a script on the user's hash within the budget.
 func (r *RedisPending) run(ctx context.Context, script *redis.Script, user int64, args ...any) *redis.Cmd {
-	ctx, cancel := context.WithTimeout(ctx, redisBudget)
+	ctx, cancel := context.WithTimeout(ctx, r.budget)
 	defer cancel()
 	return script.Run(ctx, r.client, []string{pendingKey(user)}, args...)
 }

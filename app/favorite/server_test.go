@@ -127,7 +127,7 @@ func (w *world) sees(t *testing.T, when string, viewer int64, flag bool, likes, 
 func eachWorld(t *testing.T, test func(t *testing.T, w *world)) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) { test(t, newWorld(t, db, memoryPending())) })
 	t.Run("redis", func(t *testing.T) {
-		p, _ := redisPending(t)
+		p := patient(t, harness.Redis(t))
 		test(t, newWorld(t, tables.Open(t, harness.SQLite(t)), p))
 	})
 }
@@ -335,7 +335,8 @@ func TestEntriesOlderThanTheirRowsShowNothing(t *testing.T) {
 // Redis dies with likes on their way, comes back empty, stalls: acts and reads go
 // on, what was queued shows again once applied, nothing counts twice.
 func TestActOutlivesRedis(t *testing.T) {
-	p, server := redisPending(t)
+	server := harness.Redis(t)
+	p := patient(t, server)
 	w := newWorld(t, tables.Open(t, harness.SQLite(t)), p)
 	w.act(t, alice, film, carol, true)
 	queued := w.wire.take()
@@ -353,6 +354,7 @@ func TestActOutlivesRedis(t *testing.T) {
 	w.sees(t, "redelivered behind an unlike", alice, false, 0, 1, 1)
 
 	must(t, server.Pause())
+	w.Service.pending = hasty(t, server)
 	start := time.Now()
 	w.act(t, alice, film, carol, true)
 	if took := time.Since(start); took > time.Second {
@@ -569,7 +571,7 @@ func TestReadsNeverCountTwice(t *testing.T) {
 func TestUsersReadTheirWrites(t *testing.T) {
 	db := tables.Open(t, harness.SQLite(t))
 	t.Run("memory", func(t *testing.T) { rapid.Check(t, readsTheirWrites(t, db, memoryPending())) })
-	shared, _ := redisPending(t)
+	shared := patient(t, harness.Redis(t))
 	t.Run("redis", func(t *testing.T) { rapid.Check(t, readsTheirWrites(t, db, shared)) })
 }
 
