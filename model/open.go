@@ -2,7 +2,9 @@ package model
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
 	"os"
@@ -65,7 +67,16 @@ func Close(db *gorm.DB) error {
 	if err != nil {
 		return err
 	}
-	return pool.Close()
+	var readers error
+	if resolver, ok := db.Config.Plugins[(&dbresolver.DBResolver{}).Name()].(*dbresolver.DBResolver); ok {
+		readers = resolver.Call(func(pool gorm.ConnPool) error {
+			if readers, ok := pool.(io.Closer); ok {
+				return readers.Close()
+			}
+			return nil
+		})
+	}
+	return errors.Join(readers, pool.Close())
 }
 
 func dial(dialector gorm.Dialector, maxOpen int) (*gorm.DB, error) {

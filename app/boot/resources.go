@@ -122,7 +122,12 @@ func (r *resources) openRedis() (redis.UniversalClient, error) {
 
 func (r *resources) openCache() (cache.Cache, error) {
 	if r.cfg.Redis.Addr == "" {
-		return cache.NewMemory(localCacheBytes)
+		memory, err := cache.NewMemory(localCacheBytes)
+		if err != nil {
+			return nil, err
+		}
+		r.closeLast(memory.Close)
+		return memory, nil
 	}
 	client, err := r.redis()
 	if err != nil {
