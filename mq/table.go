@@ -106,7 +106,7 @@ func (t *Table) Close() error {
 
 func (t *Table) now() int64 { return t.deps.Now().UnixMilli() }
 
-// wakes holds one signal at most: a consumer that takes it looks for messages.
+// wakeOf holds one signal at most: a consumer that takes it looks for messages.
 func (t *Table) wakeOf(queue string) chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
