@@ -140,6 +140,12 @@ type RPC struct {
 	Listen string `yaml:"listen"`
 	// Advertise is the host others reach this process at; empty is Listen's.
 	Advertise string `yaml:"advertise"`
+	// ReadBudget is how long a page waits for one service, tries included. Longer
+	// than 200ms and a dead service's circuit opens after more than two seconds.
+	ReadBudget time.Duration `yaml:"read_budget"`
+	// WriteBudget is how long a write waits; registering, logging in and publishing
+	// wait three times as long.
+	WriteBudget time.Duration `yaml:"write_budget"`
 	// TLS is mutual: with it set both ends show a certificate of the same CA.
 	TLS TLS `yaml:"tls"`
 }
@@ -191,7 +197,7 @@ func Default() *Config {
 		Media:  Media{MaxBytes: 256 << 20, MaxDuration: 10 * time.Minute, StagingBytes: 4 << 30, FFmpeg: "ffmpeg", FFprobe: "ffprobe"},
 		Jaeger: Jaeger{Sampler: "const", SamplerParam: 1},
 		Token:  Token{Life: 7 * 24 * time.Hour},
-		RPC:    RPC{Listen: "127.0.0.1:0"},
+		RPC:    RPC{Listen: "127.0.0.1:0", ReadBudget: 200 * time.Millisecond, WriteBudget: time.Second},
 		Limits: Limits{Concurrency: 2048, Hashes: 2, Transcodes: 1},
 		Log:    Log{Level: "info"},
 		Time:   Time{Zone: "Asia/Shanghai"},

@@ -66,6 +66,8 @@ func (c *Config) Validate() []error {
 			}
 		}
 	}
+	check(c.RPC.ReadBudget > 0, "rpc.read_budget", "must be positive")
+	check(c.RPC.WriteBudget > 0, "rpc.write_budget", "must be positive")
 	rpc := c.RPC.TLS
 	check((rpc.Cert == "") == (rpc.CA == ""), "rpc.tls", "is mutual: cert, key and ca go together")
 	check(c.Limits.Concurrency > 0, "limits.concurrency", "must be positive")

@@ -221,7 +221,7 @@ func startGateway(ctx context.Context, s site) (part, error) {
 	}
 	s.closeLast(services.Close)
 	g, err := gateway.New(gateway.Config{
-		HTTP: s.cfg.HTTP, Media: s.cfg.Media, Limits: s.cfg.Limits, Time: s.cfg.Time,
+		HTTP: s.cfg.HTTP, Media: s.cfg.Media, Limits: s.cfg.Limits, Time: s.cfg.Time, RPC: s.cfg.RPC,
 		StagingDir: filepath.Join(s.cfg.Data.Dir, "staging"),
 	}, gateway.Deps{
 		Client: services, Keys: keys, Media: store, Cache: shared, Tracer: s.tracer, Log: s.log, Now: time.Now,

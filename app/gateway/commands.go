@@ -2,10 +2,10 @@ package gateway
 
 import (
 	"log/slog"
-	"time"
 
 	"go-micro.dev/v4/client"
 
+	"backbeat/config"
 	"backbeat/proto/comment"
 	"backbeat/proto/favorite"
 	"backbeat/proto/message"
@@ -14,18 +14,10 @@ import (
 	"backbeat/proto/video"
 )
 
-// The budgets. A read that takes longer than its budget would keep a dead
-// service's circuit closed for too long (DESIGN §6).
-var (
-	readBudget = budget{200 * time.Millisecond, 2}
-	// writeBudget is for what must not be done twice, rewriteBudget for what may be.
-	writeBudget   = budget{time.Second, 1}
-	rewriteBudget = budget{time.Second, 2}
-	// hashBudget waits for a turn among the passwords being hashed.
-	hashBudget = budget{3 * time.Second, 1}
-	// publishBudget leaves the rest of the phone's 5 s to the upload (API §2.5).
-	publishBudget = budget{3 * time.Second, 1}
-)
+// patience is how much longer than a write what waits may take: for a turn among
+// the passwords being hashed, or for a large upload's place in the queue. Of the
+// 5 s that the phone waits for an upload that leaves 2 (API §2.5).
+const patience = 3
 
 // commands are all RPCs the gateway makes, each with its budget and fallback.
 type commands struct {
@@ -60,8 +52,12 @@ type commands struct {
 }
 
 // newCommands configures every circuit. Each command takes at most concurrency
-// calls at a time.
-func newCommands(c client.Client, m *memory, page *heldPage, concurrency int, log *slog.Logger) *commands {
+// calls at a time. What is safe to do twice is tried twice.
+func newCommands(c client.Client, m *memory, page *heldPage, times config.RPC, concurrency int, log *slog.Logger) *commands {
+	readBudget := budget{times.ReadBudget, 2}
+	writeBudget, rewriteBudget := budget{times.WriteBudget, 1}, budget{times.WriteBudget, 2}
+	hashBudget := budget{patience * times.WriteBudget, 1}
+	publishBudget := hashBudget
 	users := user.NewUserService("user", c)
 	videos := video.NewVideoService("video", c)
 	favorites := favorite.NewFavoriteService("favorite", c)

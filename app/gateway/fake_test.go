@@ -323,7 +323,7 @@ func newWorld(t testing.TB, change ...func(*Config, *Deps)) *world {
 	t.Cleanup(hystrix.Flush)
 	defaults := config.Default()
 	w := &world{services: newServices(), cache: &sharedCache{entries: map[string][]byte{}}, tracer: mocktracer.New(), log: &record{}}
-	w.cfg = Config{HTTP: defaults.HTTP, Media: defaults.Media, Limits: defaults.Limits, Time: defaults.Time, StagingDir: t.TempDir()}
+	w.cfg = Config{HTTP: defaults.HTTP, Media: defaults.Media, Limits: defaults.Limits, Time: defaults.Time, RPC: defaults.RPC, StagingDir: t.TempDir()}
 	var err error
 	if w.keys, err = token.ParseKeys(testKeys, time.Hour, func() time.Time { return clock }); err != nil {
 		t.Fatal(err)

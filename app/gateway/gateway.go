@@ -37,6 +37,7 @@ type Config struct {
 	Media  config.Media
 	Limits config.Limits
 	Time   config.Time
+	RPC    config.RPC
 	// StagingDir holds uploads while they arrive.
 	StagingDir string
 }
@@ -99,7 +100,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		g.proxies = append(g.proxies, prefix)
 	}
 	page := &heldPage{cache: deps.Cache, now: deps.Now, log: deps.Log}
-	g.rpc = newCommands(deps.Client, g.memory, page, max(1, cfg.Limits.Concurrency/commandShare), deps.Log)
+	g.rpc = newCommands(deps.Client, g.memory, page, cfg.RPC, max(1, cfg.Limits.Concurrency/commandShare), deps.Log)
 	g.paths = g.register(routes())
 	return g, nil
 }

@@ -131,7 +131,7 @@ func TestKillEmbedded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := local.StartEmbedded(t.Context(), filepath.Join(t.TempDir(), "embedded"), program, nil, local.Options{})
+	server, err := local.StartEmbedded(t.Context(), filepath.Join(t.TempDir(), "embedded"), program, patience, local.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +297,7 @@ func ownCluster(t *testing.T) *world {
 			t.Fatal(err)
 		}
 	}
-	cluster, err := local.StartCluster(t.Context(), dir, local.ClusterOptions{Program: program, Instances: 2})
+	cluster, err := local.StartCluster(t.Context(), dir, local.ClusterOptions{Program: program, Instances: 2, Env: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
