@@ -14,10 +14,10 @@ import (
 	"backbeat/proto/video"
 )
 
-// patience is how much longer than a write what waits may take: for a turn among
+// longer is how much longer than a write what waits may take: for a turn among
 // the passwords being hashed, or for a large upload's place in the queue. Of the
 // 5 s that the phone waits for an upload that leaves 2 (API §2.5).
-const patience = 3
+const longer = 3
 
 // commands are all RPCs the gateway makes, each with its budget and fallback.
 type commands struct {
@@ -56,7 +56,7 @@ type commands struct {
 func newCommands(c client.Client, m *memory, page *heldPage, times config.RPC, concurrency int, log *slog.Logger) *commands {
 	readBudget := budget{times.ReadBudget, 2}
 	writeBudget, rewriteBudget := budget{times.WriteBudget, 1}, budget{times.WriteBudget, 2}
-	hashBudget := budget{patience * times.WriteBudget, 1}
+	hashBudget := budget{longer * times.WriteBudget, 1}
 	publishBudget := hashBudget
 	users := user.NewUserService("user", c)
 	videos := video.NewVideoService("video", c)
