@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/afex/hystrix-go/hystrix"
+	"github.com/opentracing/opentracing-go/ext"
 	"go-micro.dev/v4/client"
 
 	"backbeat/app/errs"
@@ -111,7 +112,7 @@ func (c *command[Req, Resp]) get(ctx context.Context, req *Req, missing *parts) 
 // such a deadline ends, so a slow service would never open its circuit. The time
 // is bounded inside, by attempt.
 func (c *command[Req, Resp]) run(ctx context.Context, req *Req, otherwise func(context.Context, error) outcome[Resp]) outcome[Resp] {
-	span, ctx := trace.Start(ctx, c.name)
+	span, ctx := trace.Start(ctx, c.name, ext.SpanKindRPCClient)
 	defer span.Finish()
 	select {
 	case c.slots <- struct{}{}:

@@ -182,7 +182,11 @@ func TestCallersWhoLeaveOpenNoCircuit(t *testing.T) {
 			_, err := c.do(ctx, &number{1})
 			ended <- err
 		}()
-		<-called
+		select {
+		case <-called:
+		case err := <-ended:
+			t.Fatalf("the service was not called: %v", err)
+		}
 		leave()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Fatalf("do returned %v, want that the caller left", err)

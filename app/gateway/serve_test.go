@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -157,12 +159,23 @@ func TestOverloadIsRefused(t *testing.T) {
 	}
 }
 
+// Many clients read no answer before they have sent everything.
 func TestTenMegabyteFormIsRefusedOverARealConnection(t *testing.T) {
 	w := newWorld(t)
 	server := httptest.NewServer(w.Handler())
 	defer server.Close()
-	resp, err := http.Post(server.URL+"/douyin/user/register/", "application/x-www-form-urlencoded",
-		strings.NewReader("username=x&password="+strings.Repeat("y", 10<<20)))
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const size = 10 << 20
+	_, err = fmt.Fprintf(conn, "POST /douyin/user/register/ HTTP/1.1\r\nHost: a.test\r\n"+
+		"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("y", size))
+	if err != nil {
+		t.Fatalf("sending the form: %v", err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
