@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/opentracing/opentracing-go"
+
 	"backbeat/app/batch"
 	"backbeat/app/errs"
 	"backbeat/proto/comment"
@@ -376,7 +378,7 @@ func TestFeedWithoutAnyPageIsARefusal(t *testing.T) {
 }
 
 func BenchmarkFeed(b *testing.B) {
-	w := newWorld(b, func(_ *Config, d *Deps) { d.Log = discard() })
+	w := newWorld(b, func(_ *Config, d *Deps) { d.Log, d.Tracer = discard(), opentracing.NoopTracer{} })
 	feedOf(w, times(30)...)
 	r := httptest.NewRequest(http.MethodGet, "/douyin/feed/?"+w.query(b, bob), nil)
 	b.ReportAllocs()
@@ -390,7 +392,7 @@ func BenchmarkFeed(b *testing.B) {
 }
 
 func BenchmarkJoin(b *testing.B) {
-	w := newWorld(b, func(_ *Config, d *Deps) { d.Log = discard() })
+	w := newWorld(b, func(_ *Config, d *Deps) { d.Log, d.Tracer = discard(), opentracing.NoopTracer{} })
 	var videos []*entity.Video
 	for _, at := range times(30) {
 		videos = append(videos, &entity.Video{Id: at, AuthorId: alice, PlayKey: "v/a.mp4", PublishedAt: at})
