@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"net/http"
 	"sync"
 	"testing"
 
@@ -14,24 +13,14 @@ const (
 	undo = 2
 )
 
-// insist acts where doing so again changes nothing.
-func (w *world) insist(t *testing.T, path string, pairs ...any) harness.Answer {
-	t.Helper()
-	answer, err := w.Insist(http.MethodPost, path, harness.Query(pairs...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer
-}
-
 func (w *world) like(t *testing.T, as harness.Account, video int64, action any) harness.Answer {
 	t.Helper()
-	return w.insist(t, "/douyin/favorite/action/", "token", as.Token, "video_id", video, "action_type", action)
+	return w.Post(t, "/douyin/favorite/action/", "token", as.Token, "video_id", video, "action_type", action)
 }
 
 func (w *world) follow(t *testing.T, as harness.Account, user int64, action any) harness.Answer {
 	t.Helper()
-	return w.insist(t, "/douyin/relation/action/", "token", as.Token, "to_user_id", user, "action_type", action)
+	return w.Post(t, "/douyin/relation/action/", "token", as.Token, "to_user_id", user, "action_type", action)
 }
 
 func (w *world) comment(t *testing.T, as harness.Account, video int64, text string) harness.Answer {

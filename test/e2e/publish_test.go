@@ -495,14 +495,14 @@ func TestPublishWebm(t *testing.T) {
 		video := w.awaitWork(t, author, "转码")
 		equal(t, "its id", video.ID, id)
 		played := w.checkPlayable(t, video.PlayURL)
-		equal(t, "codecs", codecs(t, w, played), "h264,aac")
+		equal(t, "codecs", codecs(t, played), "h264,aac")
 		ok(t, w.like(t, stranger, id, do))
 		ok(t, w.comment(t, stranger, id, "现在看到了"))
 	})
 }
 
 // codecs asks ffprobe for the codecs of a file, video first.
-func codecs(t *testing.T, w *world, content string) string {
+func codecs(t *testing.T, content string) string {
 	t.Helper()
 	cmd := exec.Command("ffprobe", "-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0", "-")
 	cmd.Stdin = strings.NewReader(content)

@@ -113,37 +113,20 @@ func Query(pairs ...any) url.Values {
 // Get asks for path with the pairs as parameters.
 func (a *App) Get(tb testing.TB, path string, pairs ...any) Answer {
 	tb.Helper()
-	answer, err := a.Insist(http.MethodGet, path, Query(pairs...))
-	check(tb, err)
-	return answer
+	return a.must(tb, http.MethodGet, path, Query(pairs...))
 }
 
 // Post acts on path with the pairs as parameters, in the query.
 func (a *App) Post(tb testing.TB, path string, pairs ...any) Answer {
 	tb.Helper()
-	answer, err := a.Try(http.MethodPost, path, Query(pairs...))
-	check(tb, err)
-	return answer
+	return a.must(tb, http.MethodPost, path, Query(pairs...))
 }
 
-// unavailable is the status_code of a service that did not answer in time.
-const unavailable = 50300
-
-// Insist repeats a request, which must be one that may be repeated, for a while
-// when a part of the answer is missing: on a machine that runs everything at once
-// services miss their budgets of 200 ms. Who tests such answers uses Try.
-func (a *App) Insist(method, path string, query url.Values) (Answer, error) {
-	for end := time.After(20 * time.Second); ; {
-		answer, err := a.Try(method, path, query)
-		if err != nil || answer.StatusCode != unavailable && answer.Header.Get("Backbeat-Degraded") == "" {
-			return answer, err
-		}
-		select {
-		case <-end:
-			return answer, fmt.Errorf("%s %s: degraded (%s) for 20 s: %.200s", method, path, answer.Header.Get("Backbeat-Degraded"), answer.Raw)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+func (a *App) must(tb testing.TB, method, path string, query url.Values) Answer {
+	tb.Helper()
+	answer, err := a.Try(method, path, query)
+	check(tb, err)
+	return answer
 }
 
 // Try is Get or Post for loads, where no answer is an outcome too.
