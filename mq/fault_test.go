@@ -79,7 +79,7 @@ func hung(l *lab, server *local.RabbitMQ) {
 	harness.Eventually(l, soon, func() error {
 		took, err := timed(func() error { return rabbit.Publish(l.Context(), l.queue, mq.Message{}) })
 		if err == nil || took > confirm/2 {
-			return fmt.Errorf("%v after %v", err, took)
+			return fmt.Errorf("%w after %v", err, took)
 		}
 		return nil
 	}, "a hung broker is given up")
@@ -191,7 +191,7 @@ func shortOfMemory(l *lab, server *local.RabbitMQ) {
 		took, err := timed(func() error { return rabbit.Publish(l.Context(), l.queue, mq.Message{}) })
 		// It says so in answer to the first publish.
 		if !errs.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), "blocks publishers") || took > confirm/2 {
-			return fmt.Errorf("%v after %v", err, took)
+			return fmt.Errorf("%w after %v", err, took)
 		}
 		return nil
 	}, "knowing that the broker blocks")

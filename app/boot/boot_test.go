@@ -3,7 +3,6 @@ package boot
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -66,7 +65,7 @@ func TestChoose(t *testing.T) {
 func TestRunEmbedded(t *testing.T) {
 	cfg := config.Default()
 	cfg.Data.Dir, cfg.HTTP.Listen = t.TempDir(), "127.0.0.1:0"
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	quiet := slog.New(slog.DiscardHandler)
 	var keys []string
 	for range 2 {
 		ctx, cancel := context.WithCancel(t.Context())

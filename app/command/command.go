@@ -4,6 +4,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -54,7 +55,7 @@ func Execute(ctx context.Context, args, environ []string, out, errOut io.Writer)
 	flags.Usage = func() { usage(errOut) }
 	path := flags.String("config", os.Getenv(config.FileVariable), "YAML file")
 	if err := flags.Parse(args); err != nil {
-		if err == flag.ErrHelp {
+		if errors.Is(err, flag.ErrHelp) {
 			return nil
 		}
 		return fmt.Errorf("see backbeat -help")

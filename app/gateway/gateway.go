@@ -132,6 +132,6 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
 		g.log.Warn("requests were cut off", "error", err)
 		err = server.Close()
 	}
-	<-ended
+	_ = <-ended // ErrServerClosed: it was closed above
 	return err
 }

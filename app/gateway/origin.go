@@ -79,8 +79,9 @@ func validHost(host string) bool {
 	if host == "" || len(host) > maxHost {
 		return false
 	}
-	name, port := host, ""
+	name := host
 	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
+		var port string
 		name, port = host[:i], host[i+1:]
 		if port == "" || len(port) > 5 || strings.Trim(port, "0123456789") != "" {
 			return false

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -149,7 +150,7 @@ func (g *Gateway) catch(rec *recorder, r *http.Request, pattern string) {
 	if p == nil {
 		return
 	}
-	if p == http.ErrAbortHandler {
+	if err, is := p.(error); is && errors.Is(err, http.ErrAbortHandler) {
 		panic(p)
 	}
 	g.log.LogAttrs(r.Context(), slog.LevelError, "panic", slog.String("route", pattern),

@@ -72,7 +72,7 @@ func TestPicking(t *testing.T) {
 			c.done(with)
 			delete(probes, c.to)
 			switch {
-			case with.Err == timedOut.Err && with.BytesSent && !with.BytesReceived:
+			case errors.Is(with.Err, timedOut.Err) && with.BytesSent && !with.BytesReceived:
 				if timeouts[c.to]++; timeouts[c.to] >= maxTimeouts {
 					rests[c.to] = now.Add(restFor)
 				}

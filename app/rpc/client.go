@@ -125,12 +125,15 @@ func (c *Client) route(e endpoint) (route, error) {
 	return to, nil
 }
 
+// errClosed is what calls after Close meet.
+var errClosed = errors.New("the client is closed")
+
 // conn returns the service's connection, which holds one to each instance.
 func (c *Client) conn(service string) (*grpc.ClientConn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return nil, errs.Wrap(errs.Unavailable, grpc.ErrClientConnClosing, "calling %s", service)
+		return nil, errs.Wrap(errs.Unavailable, errClosed, "calling %s", service)
 	}
 	if conn, ok := c.conns[service]; ok {
 		return conn, nil
@@ -143,7 +146,7 @@ func (c *Client) conn(service string) (*grpc.ClientConn, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingEvery, Timeout: pingTimeout, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: 2 * time.Second,
 			Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second}}),
-		grpc.WithIdleTimeout(0), grpc.WithSharedWriteBuffer(true), grpc.WithDisableServiceConfig())
+		grpc.WithIdleTimeout(0), grpc.WithDisableServiceConfig())
 	if err != nil {
 		return nil, errs.Wrap(errs.Internal, err, "connecting to %s", service)
 	}

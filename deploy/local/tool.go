@@ -31,7 +31,7 @@ func Tool(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("locking the tools: %w", err)
 	}
-	defer unlock()
+	defer func() { _ = unlock() }() // the process's end unlocks too
 	// -n prints where the program lies instead of running it, after building it.
 	cmd := exec.CommandContext(ctx, "go", "tool", "-n", name)
 	cmd.Dir = filepath.Join(root, "test", "tools")
