@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -132,6 +133,8 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
 		g.log.Warn("requests were cut off", "error", err)
 		err = server.Close()
 	}
-	_ = <-ended // ErrServerClosed: it was closed above
+	if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
 	return err
 }

@@ -205,12 +205,11 @@ func (w *world) stored(t *testing.T, size int64) string {
 	}
 	found, files := "", 0
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return nil // files come and go under the walk
-		}
-		files++
-		if info, err := entry.Info(); err == nil && info.Size() == size {
-			found = path
+		if err == nil && !entry.IsDir() { // files come and go under the walk
+			files++
+			if info, err := entry.Info(); err == nil && info.Size() == size {
+				found = path
+			}
 		}
 		return nil
 	})
@@ -249,7 +248,7 @@ func TestPublishCutOff(t *testing.T) {
 		if _, err := part.Write(append(tiny(t), box("free", make([]byte, 65_432))...)); err != nil {
 			t.Fatal(err)
 		}
-		whole := body.Len()
+		whole, boundary := body.Len(), "\r\n--"+form.Boundary()
 		half := body.Bytes()[:whole-40_000]
 		request := func(length string) string {
 			return "POST /douyin/publish/action/ HTTP/1.1\r\nHost: " + strings.TrimPrefix(w.Base, "http://") +
@@ -261,6 +260,7 @@ func TestPublishCutOff(t *testing.T) {
 			answered   bool
 		}{
 			{"the form has no end", request(fmt.Sprintf("Content-Length: %d", whole)) + body.String(), true},
+			{"the form ends in its last boundary", request(fmt.Sprintf("Content-Length: %d", whole+len(boundary))) + body.String() + boundary, true},
 			{"the form ends in the file", request(fmt.Sprintf("Content-Length: %d", len(half))) + string(half), true},
 			{"a chunked form ends in the file", request("Transfer-Encoding: chunked") + chunk(half) + "0\r\n\r\n", true},
 			{"the sender falls silent for ever", request(fmt.Sprintf("Content-Length: %d", whole+100)) + string(half), true},
