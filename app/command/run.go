@@ -99,12 +99,18 @@ func reachable(address string) string {
 	if err != nil {
 		return "localhost"
 	}
+	found := "localhost"
 	for _, a := range interfaces {
-		if network, ok := a.(*net.IPNet); ok && network.IP.To4() != nil && network.IP.IsPrivate() {
+		network, ok := a.(*net.IPNet)
+		if !ok || network.IP.To4() == nil || !network.IP.IsGlobalUnicast() {
+			continue
+		}
+		if network.IP.IsPrivate() {
 			return network.IP.String()
 		}
+		found = network.IP.String()
 	}
-	return "localhost"
+	return found
 }
 
 // printVersion prints what the Go tool knows of the build.
