@@ -248,7 +248,7 @@ func TestPublishCutOff(t *testing.T) {
 		if _, err := part.Write(append(tiny(t), box("free", make([]byte, 65_432))...)); err != nil {
 			t.Fatal(err)
 		}
-		whole, boundary := body.Len(), "\r\n--"+form.Boundary()
+		whole, boundary := body.Len(), "\r\n--"+form.Boundary()+"\r\n"
 		half := body.Bytes()[:whole-40_000]
 		request := func(length string) string {
 			return "POST /douyin/publish/action/ HTTP/1.1\r\nHost: " + strings.TrimPrefix(w.Base, "http://") +
@@ -257,35 +257,39 @@ func TestPublishCutOff(t *testing.T) {
 		chunk := func(b []byte) string { return fmt.Sprintf("%x\r\n%s\r\n", len(b), b) }
 		for _, row := range []struct {
 			name, sent string
-			answered   bool
+			then       string // what the sender does next
 		}{
-			{"the form has no end", request(fmt.Sprintf("Content-Length: %d", whole)) + body.String(), true},
-			{"the form ends in its last boundary", request(fmt.Sprintf("Content-Length: %d", whole+len(boundary))) + body.String() + boundary, true},
-			{"the form ends in the file", request(fmt.Sprintf("Content-Length: %d", len(half))) + string(half), true},
-			{"a chunked form ends in the file", request("Transfer-Encoding: chunked") + chunk(half) + "0\r\n\r\n", true},
-			{"the sender falls silent for ever", request(fmt.Sprintf("Content-Length: %d", whole+100)) + string(half), true},
-			{"a chunk is broken off", request("Transfer-Encoding: chunked") + chunk(half)[:30_000], true},
-			{"the connection is cut", request(fmt.Sprintf("Content-Length: %d", whole+100)) + string(half), false},
+			{"the form has no end", request(fmt.Sprintf("Content-Length: %d", whole)) + body.String(), "waits"},
+			{"the form ends between two parts", request(fmt.Sprintf("Content-Length: %d", whole+len(boundary))) + body.String() + boundary, "waits"},
+			{"the form ends in the file", request(fmt.Sprintf("Content-Length: %d", len(half))) + string(half), "waits"},
+			{"a chunked form ends in the file", request("Transfer-Encoding: chunked") + chunk(half) + "0\r\n\r\n", "waits"},
+			{"the body ends in the file", request(fmt.Sprintf("Content-Length: %d", whole+100)) + string(half), "ends"},
+			{"a chunk is broken off", request("Transfer-Encoding: chunked") + chunk(half)[:30_000], "ends"},
+			{"the connection is cut", request(fmt.Sprintf("Content-Length: %d", whole+100)) + string(half), "resets"},
 		} {
 			t.Run(row.name, func(t *testing.T) {
-				conn, err := net.Dial("tcp", strings.TrimPrefix(w.Base, "http://"))
+				dialed, err := net.Dial("tcp", strings.TrimPrefix(w.Base, "http://"))
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer conn.Close()
+				defer dialed.Close()
+				conn := dialed.(*net.TCPConn)
 				if _, err := io.WriteString(conn, row.sent); err != nil {
 					t.Fatal(err)
 				}
-				if !row.answered {
-					if err := conn.(*net.TCPConn).SetLinger(0); err != nil { // a reset, not a goodbye
+				switch row.then {
+				case "ends":
+					err = conn.CloseWrite()
+				case "resets":
+					if err := conn.SetLinger(0); err != nil { // makes Close a reset
 						t.Fatal(err)
 					}
 					return
 				}
-				if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+				if err != nil {
 					t.Fatal(err)
 				}
-				refused(t, readAnswer(t, conn))
+				equal(t, "status_msg", refused(t, readAnswer(t, conn)).StatusMsg, "上传不完整，请重试")
 			})
 		}
 		equal(t, "videos of the author", len(w.works(t, author, author.ID)), 0)
