@@ -13,6 +13,14 @@ import (
 // to the dead.
 const resendTimeout = 5 * time.Second
 
+// idle is how long a subscription may bring nothing before it is made anew. A
+// broker whose queue is deleted and declared again may keep a consumer of the old
+// one waiting without a word.
+const idle = 10 * time.Second
+
+// errIdle ends a subscription that brought nothing, which is no failure.
+var errIdle = errors.New("idle")
+
 // Consume hands over what the broker delivers until ctx ends. What was fetched
 // beyond the batch in hand then goes back to the queue.
 func (r *Rabbit) Consume(ctx context.Context, queue Queue, handle Handler) error {
@@ -33,6 +41,9 @@ func (r *Rabbit) Consume(ctx context.Context, queue Queue, handle Handler) error
 		err = r.consume(stop, session, queue, handle)
 		if stop.Err() != nil {
 			return nil
+		}
+		if errors.Is(err, errIdle) {
+			continue
 		}
 		if time.Since(began) > mostWait {
 			wait = leastWait
@@ -86,11 +97,13 @@ func (r *Rabbit) consume(stop context.Context, session *session, queue Queue, ha
 	d := deliverer{queue: queue, handle: handle, settle: &rabbitSettler{r, channel, queue}, deps: r.deps}
 	for {
 		batch := gather(stop, held, fetched, queue.Batch)
-		if stop.Err() != nil {
+		switch {
+		case stop.Err() != nil:
 			return nil
-		}
-		if len(batch) == 0 {
+		case len(batch) == 0 && held.Err() != nil:
 			return errors.New("the subscription ended")
+		case len(batch) == 0:
+			return errIdle
 		}
 		if err := d.deliver(stop, held, batch); err != nil {
 			return err
@@ -98,13 +111,18 @@ func (r *Rabbit) consume(stop context.Context, session *session, queue Queue, ha
 	}
 }
 
-// gather waits for one message and adds those that have arrived already.
+// gather waits for one message and adds those that have arrived already. It
+// returns none when the subscription ends or is idle.
 func gather(stop, held context.Context, fetched <-chan amqp.Delivery, most int) []inHand {
 	var batch []inHand
+	quiet := time.NewTimer(idle)
+	defer quiet.Stop()
 	select {
 	case <-stop.Done():
 		return nil
 	case <-held.Done():
+		return nil
+	case <-quiet.C:
 		return nil
 	case delivery := <-fetched:
 		batch = append(batch, unpack(delivery))
