@@ -69,6 +69,7 @@ type Gateway struct {
 	files    http.Handler
 	web      http.Handler
 	memory   *memory
+	fronts   *fronts
 	rpc      *commands
 	admitted chan struct{}
 	paths    map[string]*resource
@@ -91,6 +92,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		files:    newFiles(deps.Media, deps.Log),
 		web:      webHandler(),
 		memory:   newMemory(),
+		fronts:   newFronts(deps.Now),
 		admitted: make(chan struct{}, cfg.Limits.Concurrency),
 	}
 	for _, network := range cfg.HTTP.TrustedProxies {

@@ -38,6 +38,12 @@ func (p *parts) add(name string) {
 	}
 }
 
+func (p *parts) list() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.names)
+}
+
 // String returns "favorite, relation".
 func (p *parts) String() string {
 	p.mu.Lock()

@@ -28,7 +28,7 @@ type answer interface{ status() *envelope }
 // writeAnswer sends a as JSON. HTTP 200 is for every outcome of business, other
 // statuses for faults of the protocol.
 func writeAnswer(w http.ResponseWriter, status int, a answer) {
-	body, err := json.Marshal(a)
+	body, err := encode(a)
 	if err != nil { // cannot be: answers hold numbers, booleans and strings
 		status, body = http.StatusInternalServerError, []byte(`{"status_code":50000,"status_msg":""}`)
 	}
@@ -44,6 +44,14 @@ func writeAnswer(w http.ResponseWriter, status int, a answer) {
 	w.WriteHeader(status)
 	// An error means that the client has gone.
 	_, _ = w.Write(body)
+}
+
+// encode returns a as JSON, which a shared answer is already.
+func encode(a answer) ([]byte, error) {
+	if shared, ok := a.(*encoded); ok {
+		return shared.body, nil
+	}
+	return json.Marshal(a)
 }
 
 // writeFault refuses a request that reached no endpoint. The status_code follows

@@ -1,0 +1,152 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"backbeat/proto/entity"
+	"backbeat/proto/video"
+)
+
+// frontWorld is a world whose clock the test moves.
+func frontWorld(t testing.TB) (*world, *atomic.Int64) {
+	t.Helper()
+	var passed atomic.Int64
+	w := newWorld(t, func(_ *Config, deps *Deps) {
+		deps.Now = func() time.Time { return clock.Add(time.Duration(passed.Load())) }
+	})
+	return w, &passed
+}
+
+func TestFrontIsMadeOnceForAll(t *testing.T) {
+	w, passed := frontWorld(t)
+	first := w.ask(t, "GET", "/douyin/feed/", 0)
+	if first.code() != 0 || len(first.list("video_list")) != 1 {
+		t.Fatalf("got %s", first.raw)
+	}
+	made := w.services.count("")
+	for _, latest := range []string{"", "0", "nonsense", strconv.FormatInt(clock.UnixMilli(), 10), strconv.FormatInt(clock.Unix(), 10)} {
+		if again := w.ask(t, "GET", "/douyin/feed", 0, "latest_time", latest); again.raw != first.raw {
+			t.Errorf("latest_time=%q: got %s", latest, again.raw)
+		}
+	}
+	if calls := w.services.count(""); calls != made {
+		t.Errorf("%d calls for what was held", calls-made)
+	}
+	passed.Store(int64(frontLife))
+	w.ask(t, "GET", "/douyin/feed/", 0)
+	if calls := w.services.count("video.Feed"); calls != 2 {
+		t.Errorf("after its life the page was made %d times", calls)
+	}
+}
+
+func TestFrontIsOnlyTheFirstPage(t *testing.T) {
+	w, _ := frontWorld(t)
+	w.ask(t, "GET", "/douyin/feed/", 0)
+	for _, row := range []struct {
+		name   string
+		viewer int64
+		latest string
+	}{
+		{"a viewer with flags", bob, ""},
+		{"a cursor long ago", 0, strconv.FormatInt(publishedAt-1, 10)},
+		{"the newest's own time", 0, strconv.FormatInt(publishedAt, 10)},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			before := w.services.count("video.Feed")
+			w.ask(t, "GET", "/douyin/feed/", row.viewer, "latest_time", row.latest)
+			if w.services.count("video.Feed") != before+1 {
+				t.Error("the held page was taken for it")
+			}
+		})
+	}
+}
+
+// A cursor just before the newest video must not get it.
+func TestFrontKeepsToTheCursor(t *testing.T) {
+	w, _ := frontWorld(t)
+	newest := clock.Add(-time.Minute).UnixMilli()
+	on(w.services, "video.Feed", func(_ context.Context, req *video.FeedRequest) (*video.FeedResponse, error) {
+		resp := &video.FeedResponse{}
+		if req.Before == 0 || req.Before > newest {
+			resp.Videos = append(resp.Videos, &entity.Video{Id: published, AuthorId: alice, State: entity.Video_PUBLISHED, PublishedAt: newest})
+		}
+		return resp, nil
+	})
+	for _, row := range []struct {
+		latest int64
+		want   int
+	}{{0, 1}, {newest + 1, 1}, {newest, 0}, {newest - 1, 0}} {
+		answer := w.ask(t, "GET", "/douyin/feed/", 0, "latest_time", strconv.FormatInt(row.latest, 10))
+		if got := len(answer.list("video_list")); got != row.want {
+			t.Errorf("before %d: %d videos, want %d", row.latest, got, row.want)
+		}
+	}
+}
+
+func TestDegradedFrontIsNotHeld(t *testing.T) {
+	w, _ := frontWorld(t)
+	w.services.down("comment.")
+	for range 2 {
+		answer := w.ask(t, "GET", "/douyin/feed/", 0)
+		if answer.header.Get("Backbeat-Degraded") != "comment" {
+			t.Errorf("degraded %q", answer.header.Get("Backbeat-Degraded"))
+		}
+	}
+	if calls := w.services.count("video.Feed"); calls != 2 {
+		t.Errorf("the page was made %d times", calls)
+	}
+}
+
+// Each base has its own page, and strangers' hosts can't fill the memory.
+func TestFrontsAreBounded(t *testing.T) {
+	w, _ := frontWorld(t)
+	for i := range 3 * maxFronts {
+		host := fmt.Sprintf("host%d.test", i)
+		request := httptest.NewRequest("GET", "http://"+host+"/douyin/feed/", nil)
+		answer := w.do(t, request)
+		want := "http://" + host + "/media/video/aa/bear.mp4"
+		if got := answer.list("video_list")[0]["play_url"]; got != want {
+			t.Fatalf("got %v, want %s", got, want)
+		}
+	}
+	if held := len(w.fronts.pages); held > maxFronts {
+		t.Errorf("%d pages are held", held)
+	}
+}
+
+func TestFrontUnderManyReaders(t *testing.T) {
+	w, passed := frontWorld(t)
+	var group sync.WaitGroup
+	for range 16 {
+		group.Go(func() {
+			for range 50 {
+				if answer := w.ask(t, "GET", "/douyin/feed/", 0); answer.code() != 0 {
+					t.Error(answer.raw)
+				}
+				passed.Add(int64(time.Millisecond))
+			}
+		})
+	}
+	group.Wait()
+	// 800 ms of the clock pass: three lives at most begin.
+	if calls := w.services.count("video.Feed"); calls > 3 {
+		t.Errorf("the page was made %d times", calls)
+	}
+}
+
+func BenchmarkFrontFeed(b *testing.B) {
+	w, _ := frontWorld(b)
+	handler := w.Handler()
+	request := httptest.NewRequest("GET", "http://phone.test:8080/douyin/feed/", nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		handler.ServeHTTP(httptest.NewRecorder(), request)
+	}
+}
