@@ -1,7 +1,7 @@
 # Every target works on a fresh clone with Go, git and make; what else is needed
 # the targets install (Debian packages) or name.
 .DEFAULT_GOAL := help
-.PHONY: help run demo test cluster cluster-down generate lint build ci
+.PHONY: help run demo test fault cluster cluster-down generate lint build ci
 
 TOOLS := go tool -modfile=test/tools/go.mod
 
@@ -16,6 +16,9 @@ demo: ## fill a running instance (URL=http://127.0.0.1:8080) with people and cli
 
 test: ## all tests, with -race, against real servers that this installs and starts
 	go run ./test/run -- go test -race -timeout 30m ./...
+
+fault: ## every promise under its fault, or CASE=name; LOAD=0.3 TIME=0.3 for less of it
+	go run ./test/fault -load $(or $(LOAD),1) -time $(or $(TIME),1) $(CASE)
 
 cluster: ## real servers, two instances of each service, the gateway on 8080, Jaeger
 	go run ./deploy/local/cluster up

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// faultCase is one row of the table: a fault, the load it meets, and what is
+// promised all the same. Durations and rates are those of the full form.
+type faultCase struct {
+	name, fault, promise string
+	// mix is drawn from rate times a second, from before the fault until after
+	// it has healed.
+	mix           []request
+	rate          int
+	before, after time.Duration
+	// hurt injects the fault and heals it, and returns when it is healed.
+	hurt func(context.Context, *run) error
+	// excuse reports whether the promise allows that this request was refused;
+	// nil excuses none. A failed request (a 5xx, a hang) is never excused.
+	excuse func(*run, sample) bool
+	// drain is how soon after the load everything must be in order.
+	drain time.Duration
+	// judge returns the figure and what of the case's own promise did not hold;
+	// nil judges by answers and ledger alone.
+	judge func(*run) (figure string, wrong []string)
+}
+
+// scale is how much of a case is run.
+type scale struct {
+	// load and time multiply rates and durations.
+	load, time float64
+	// patient ignores latency: for machines that do everything at once, with -race.
+	patient bool
+}
+
+// window is a time in which a fault lasted.
+type window struct {
+	what     string
+	from, to time.Time
+}
+
+// run is one case being run.
+type run struct {
+	*world
+	scale   scale
+	windows []window
+	samples []sample
+	notes   []string
+}
+
+// record is what a run came to, a line of the table and an entry of latest.json.
+type record struct {
+	Case    string   `json:"case"`
+	Fault   string   `json:"fault"`
+	Load    string   `json:"load"`
+	Promise string   `json:"promise"`
+	Figure  string   `json:"figure"`
+	Passed  bool     `json:"passed"`
+	Wrong   []string `json:"wrong,omitempty"`
+	Notes   []string `json:"notes,omitempty"`
+	Seconds float64  `json:"seconds"`
+}
+
+func (r *record) String() string {
+	verdict := "passed"
+	if !r.Passed {
+		verdict = "FAILED: " + strings.Join(r.Wrong, "; ")
+	}
+	return strings.Join([]string{r.Fault, r.Load, r.Promise, r.Figure, verdict}, " | ")
+}
+
+// run runs the case in w.
+func (c faultCase) run(ctx context.Context, w *world, s scale) record {
+	began := time.Now()
+	r := &run{world: w, scale: s}
+	rate := max(1, int(float64(c.rate)*s.load))
+	acknowledged := w.book.count()
+	err := r.underLoad(ctx, c, rate)
+	loaded := time.Since(began).Round(time.Second)
+	var wrong []string
+	if err != nil {
+		wrong = append(wrong, err.Error())
+	}
+	ended := time.Now()
+	drain := c.drain
+	if s.patient {
+		drain = time.Minute
+	}
+	if err := within(ctx, drain, func() error { return w.audit(ctx) }); err != nil {
+		wrong = append(wrong, "ledger: "+err.Error())
+	}
+	figure := fmt.Sprintf("%d writes acknowledged, in order %.1f s after", w.book.count()-acknowledged, time.Since(ended).Seconds())
+	wrong = append(wrong, r.blame(c)...)
+	figure += fmt.Sprintf("; %d of %d refused, %d late", count(r.samples, is(refused)), len(r.samples), count(r.samples, late))
+	if c.judge != nil {
+		own, more := c.judge(r)
+		figure += "; " + own
+		if !s.patient {
+			wrong = append(wrong, more...)
+		}
+	}
+	return record{
+		Case: c.name, Fault: c.fault, Promise: c.promise,
+		Load:   fmt.Sprintf("%d/s for %v, %d users × %d videos", rate, loaded, len(w.users), len(w.videos)),
+		Figure: figure, Passed: len(wrong) == 0, Wrong: wrong, Notes: r.notes, Seconds: time.Since(began).Seconds(),
+	}
+}
+
+// underLoad drives the load, hurts, and lets it go on for a while.
+func (r *run) underLoad(ctx context.Context, c faultCase, rate int) error {
+	loading, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.samples = r.drive(loading, c.mix, rate)
+	}()
+	err := r.hold(ctx, c.before)
+	if err == nil {
+		err = c.hurt(ctx, r)
+	}
+	if err == nil {
+		err = r.hold(ctx, c.after)
+	}
+	stop()
+	<-done
+	return err
+}
+
+// hold waits for a duration of the full form.
+func (r *run) hold(ctx context.Context, full time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Duration(float64(full) * r.scale.time)):
+		return nil
+	}
+}
+
+// during does the steps one after the other and notes when.
+func (r *run) during(what string, steps ...func() error) error {
+	from := time.Now()
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
+	r.windows = append(r.windows, window{what, from, time.Now()})
+	return nil
+}
+
+// blame returns the requests that the promise does not excuse, the first few of
+// them in words.
+func (r *run) blame(c faultCase) (wrong []string) {
+	n := 0
+	for _, s := range r.samples {
+		excused := s.outcome == served || s.outcome == refused && c.excuse != nil && (c.excuse(r, s) || r.scale.patient)
+		if excused {
+			continue
+		}
+		if n++; n <= 3 {
+			wrong = append(wrong, fmt.Sprintf("%s %s at %s after %v: %.200s", s.request, s.outcome, r.when(s), s.latency().Round(time.Millisecond), s.detail))
+		}
+	}
+	if n > 0 {
+		wrong = append([]string{fmt.Sprintf("%d requests not as promised", n)}, wrong...)
+	}
+	return wrong
+}
+
+// when says how a sample lies to the latest fault before it.
+func (r *run) when(s sample) string {
+	for _, w := range slices.Backward(r.windows) {
+		if !s.due.Before(w.from) {
+			return fmt.Sprintf("%s+%.2fs", w.what, s.due.Sub(w.from).Seconds())
+		}
+	}
+	return "before the fault"
+}
+
+// sampled returns the samples that were due in a window, which grace makes longer.
+func (r *run) sampled(in window, grace time.Duration) (found []sample) {
+	for _, s := range r.samples {
+		if !s.due.Before(in.from) && s.due.Before(in.to.Add(grace)) {
+			found = append(found, s)
+		}
+	}
+	return found
+}
+
+// faulty returns the samples of all windows.
+func (r *run) faulty() (found []sample) {
+	for _, w := range r.windows {
+		found = append(found, r.sampled(w, 0)...)
+	}
+	return found
+}
+
+// while excuses what overlaps a window that is made longer at its end.
+func while(grace time.Duration) func(*run, sample) bool {
+	return func(r *run, s sample) bool {
+		return slices.ContainsFunc(r.windows, func(w window) bool {
+			return s.done.After(w.from) && s.due.Before(w.to.Add(grace))
+		})
+	}
+}
+
+// atFirst excuses what overlaps the beginning of a window.
+func atFirst(first time.Duration) func(*run, sample) bool {
+	return func(r *run, s sample) bool {
+		return slices.ContainsFunc(r.windows, func(w window) bool {
+			return s.done.After(w.from) && s.due.Before(w.from.Add(first))
+		})
+	}
+}
+
+// seldom excuses refusals as long as they are at most one in a hundred: a page that
+// waits for a busy machine may exceed its budget at any time.
+func seldom(r *run, _ sample) bool { return count(r.samples, is(refused))*100 <= len(r.samples) }
+
+// either excuses what one of the two does.
+func either(a, b func(*run, sample) bool) func(*run, sample) bool {
+	return func(r *run, s sample) bool { return a(r, s) || b(r, s) }
+}
+
+func is(o outcome) func(sample) bool { return func(s sample) bool { return s.outcome == o } }
+
+func late(s sample) bool { return s.sent.Sub(s.due) > lateAfter }

@@ -1,0 +1,312 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// cases is the table.
+func cases() []faultCase {
+	return []faultCase{
+		{
+			name: "broker-killed", fault: "kill -9 of RabbitMQ, back after 20 s",
+			promise: "nothing acknowledged lost or counted twice; p99 while down < 250 ms; drained ≤ 15 s after",
+			mix:     likes, rate: 300, before: 10 * time.Second, after: 30 * time.Second, drain: 15 * time.Second,
+			hurt: func(ctx context.Context, r *run) error {
+				return r.killed(ctx, "rabbitmq", 20*time.Second)
+			},
+			excuse: seldom,
+			judge:  func(r *run) (string, []string) { return r.tail("p99 while down", r.faulty(), 250*time.Millisecond) },
+		},
+		{
+			name: "worker-killed", fault: "kill -9 of the favorite and video workers every 3 s",
+			promise: "exactly once in effect; every upload published once; no job stuck",
+			mix:     append(repeat(request{"like", like}, 200), request{"upload", upload}), rate: 200,
+			before: 3 * time.Second, after: 3 * time.Second, drain: time.Minute,
+			hurt: workersKilled, excuse: seldom,
+		},
+		{
+			name: "instance-killed", fault: "one instance of each service in turn: kill -9, then SIGTERM",
+			promise: "kill: only calls in flight fail; SIGTERM: none",
+			mix:     mixed, rate: 150, before: 3 * time.Second, after: 3 * time.Second, drain: 10 * time.Second,
+			hurt: instancesKilled, excuse: inFlightAtKill,
+		},
+		{
+			name: "instance-hung", fault: "SIGSTOP of one of two of each service in turn, then SIGCONT",
+			promise: "errors end ≤ 1 s; no circuit opens",
+			mix:     mixed, rate: 150, before: 3 * time.Second, after: 3 * time.Second, drain: 10 * time.Second,
+			hurt: instancesHung, excuse: atFirst(time.Second), judge: passedOver,
+		},
+		{
+			name: "discovery-lost", fault: "etcd stopped for 60 s, its data wiped, started",
+			promise: "0 failures from discovery; every instance registered again ≤ 10 s",
+			mix:     mixed, rate: 100, before: 3 * time.Second, after: 5 * time.Second, drain: 10 * time.Second,
+			hurt: discoveryLost, excuse: seldom,
+		},
+		{
+			name: "database-killed", fault: "kill -9 of MariaDB, back after 5 s, three times",
+			promise: "0 lost, 0 half-applied; refusals only during the outage + 2 s; the feed answers",
+			mix:     mixed, rate: 150, before: 5 * time.Second, after: 10 * time.Second, drain: 30 * time.Second,
+			hurt: databaseKilled, excuse: either(while(2*time.Second), seldom), judge: feedAnswers,
+		},
+		{
+			name: "cache-lost", fault: "Redis killed and back after 5 s; FLUSHALL; a stall of 10 s",
+			promise: "no wrong flag or count after; feed success ≥ 99.9 %",
+			mix:     append(repeat(request{"feed", feed}, 2), request{"like", like}), rate: 300,
+			before: 3 * time.Second, after: 5 * time.Second, drain: 15 * time.Second,
+			hurt: cacheLost, excuse: seldom, judge: feedAnswers,
+		},
+		{
+			name: "poison", fault: "100 unreadable likes, 100 of unknown type, in the middle of good ones",
+			promise: "all good ones applied; the 200 among the dead, with reasons; one is shown and replayed",
+			mix:     likes, rate: 300, before: 2 * time.Second, after: 5 * time.Second, drain: 15 * time.Second,
+			hurt: poisoned, excuse: seldom,
+		},
+		{
+			name: "dead-service", fault: "both instances of each service stopped, one service at a time",
+			promise: "every endpoint answers, by fallback or clear refusal, never 5xx, never a hang",
+			mix:     mixed, rate: 20, before: time.Second, after: 5 * time.Second, drain: 10 * time.Second,
+			hurt: servicesDead, excuse: func(*run, sample) bool { return true },
+		},
+		{
+			name: "slow-service", fault: "both instances of favorite hung for 10 s, after a minute of healthy traffic",
+			promise: "circuit opens ≤ 2 s; feed p99 < 250 ms, the header naming the part; closed again ≤ 3 s after healing",
+			mix:     pages, rate: 150, before: time.Minute, after: 8 * time.Second, drain: 10 * time.Second,
+			hurt: favoriteHung, judge: circuitOpens,
+		},
+	}
+}
+
+func repeat(one request, n int) (mix []request) {
+	for range n {
+		mix = append(mix, one)
+	}
+	return mix
+}
+
+// services are the roles that the gateway calls.
+var services = []string{"user", "video", "favorite", "comment", "relation", "message"}
+
+// tail is a figure of the slowest hundredth, and whether it is below a bound.
+func (r *run) tail(what string, samples []sample, bound time.Duration) (figure string, wrong []string) {
+	p99 := quantile(samples, 0.99)
+	if p99 >= bound {
+		wrong = []string{fmt.Sprintf("%s is %v", what, p99)}
+	}
+	return fmt.Sprintf("%s %v (p50 %v)", what, p99, quantile(samples, 0.5)), wrong
+}
+
+// killed ends a server with SIGKILL and starts it again after a while.
+func (r *run) killed(ctx context.Context, name string, down time.Duration) error {
+	server := r.server(name)
+	return r.during(name+" down", server.Kill,
+		func() error { return r.hold(ctx, down) },
+		func() error { return server.Start(ctx) })
+}
+
+// workersKilled kills, in a minute, one and the other instance of both workers
+// in turn, so that one of two is always there.
+func workersKilled(ctx context.Context, r *run) error {
+	rounds := max(2, int(20*r.scale.time))
+	for n := range rounds {
+		for _, role := range []string{"favorite-worker", "video-worker"} {
+			part := r.cluster.Part(fmt.Sprintf("%s-%d", role, n%2+1))
+			if err := r.during(part.Name+" killed", part.Kill, func() error { return part.Start(ctx) }); err != nil {
+				return err
+			}
+		}
+		if err := r.hold(ctx, 3*time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func instancesKilled(ctx context.Context, r *run) error {
+	for _, service := range services {
+		part := r.cluster.Part(service + "-1")
+		for _, end := range []struct {
+			how string
+			do  func() error
+		}{{"killed", part.Kill}, {"stopped", part.Stop}} {
+			err := r.during(part.Name+" "+end.how, end.do,
+				func() error { return r.hold(ctx, 2*time.Second) },
+				func() error { return part.Start(ctx) },
+				func() error { return r.hold(ctx, time.Second) })
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// inFlightAtKill excuses requests that were under way when an instance was killed.
+func inFlightAtKill(r *run, s sample) bool {
+	const killing = 200 * time.Millisecond // finding and ending the process takes as long
+	for _, w := range r.windows {
+		if strings.HasSuffix(w.what, "killed") && s.sent.Before(w.from.Add(killing)) && s.done.After(w.from) {
+			return true
+		}
+	}
+	return false
+}
+
+func instancesHung(ctx context.Context, r *run) error {
+	for _, service := range services {
+		part := r.cluster.Part(service + "-1")
+		err := r.during(part.Name+" hung", part.Pause,
+			func() error { return r.hold(ctx, 5*time.Second) }, part.Resume)
+		if err != nil {
+			return errors.Join(err, part.Resume())
+		}
+		if err := r.hold(ctx, 3*time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// passedOver is how much of the pages lacked a part, later than a second after an
+// instance began to hang. An open circuit would show there.
+func passedOver(r *run) (figure string, wrong []string) {
+	first := atFirst(time.Second)
+	dim := count(r.faulty(), func(s sample) bool { return s.degraded != "" && !first(r, s) })
+	if dim > 0 {
+		wrong = []string{fmt.Sprintf("%d pages lacked a part after the first second", dim)}
+	}
+	return fmt.Sprintf("%d pages lacked a part after the first second", dim), wrong
+}
+
+func discoveryLost(ctx context.Context, r *run) (err error) {
+	etcd := r.server("etcd")
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{etcd.Addr}, Context: ctx})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	registered := func() (int64, error) {
+		asking, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		found, err := client.Get(asking, "/backbeat/services/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+		if err != nil {
+			return 0, err
+		}
+		return found.Count, nil
+	}
+	before, err := registered()
+	if err != nil {
+		return err
+	}
+	err = r.during("etcd gone", etcd.Wipe,
+		func() error { return r.hold(ctx, time.Minute) },
+		func() error { return etcd.Start(ctx) })
+	if err != nil {
+		return err
+	}
+	back := time.Now()
+	err = within(ctx, 10*time.Second, func() error {
+		now, err := registered()
+		if err == nil && now < before {
+			err = fmt.Errorf("%d of %d instances are registered again", now, before)
+		}
+		return err
+	})
+	r.notes = append(r.notes, fmt.Sprintf("%d instances registered again after %.1f s", before, time.Since(back).Seconds()))
+	return err
+}
+
+func databaseKilled(ctx context.Context, r *run) error {
+	for range 3 {
+		if err := r.killed(ctx, "mariadb", 5*time.Second); err != nil {
+			return err
+		}
+		if err := r.hold(ctx, 10*time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// feedAnswers is the share of feeds that were served while something was away.
+func feedAnswers(r *run) (figure string, wrong []string) {
+	var feeds []sample
+	for _, s := range r.faulty() {
+		if s.request == "feed" {
+			feeds = append(feeds, s)
+		}
+	}
+	unserved := count(feeds, func(s sample) bool { return s.outcome != served })
+	if unserved*1000 > len(feeds) {
+		wrong = []string{fmt.Sprintf("%d of %d feeds were not served", unserved, len(feeds))}
+	}
+	return fmt.Sprintf("%d of %d feeds served meanwhile, p99 %v", len(feeds)-unserved, len(feeds), quantile(feeds, 0.99)), wrong
+}
+
+func cacheLost(ctx context.Context, r *run) (err error) {
+	server := r.server("redis")
+	if err := r.killed(ctx, "redis", 5*time.Second); err != nil {
+		return err
+	}
+	client := redis.NewClient(&redis.Options{Addr: server.Addr})
+	defer func() { err = errors.Join(err, client.Close()) }()
+	return errors.Join(
+		r.hold(ctx, 3*time.Second),
+		r.during("redis flushed", func() error { return client.FlushAll(ctx).Err() }, func() error { return r.hold(ctx, 3*time.Second) }),
+		r.during("redis stalled", server.Pause, func() error { return r.hold(ctx, 10*time.Second) }, server.Resume))
+}
+
+// favoriteHung leaves the circuit nothing but timeouts.
+func favoriteHung(ctx context.Context, r *run) error {
+	one, two := r.cluster.Part("favorite-1"), r.cluster.Part("favorite-2")
+	err := r.during("favorite hung", one.Pause, two.Pause, func() error { return r.hold(ctx, 10*time.Second) })
+	return errors.Join(err, one.Resume(), two.Resume())
+}
+
+// circuitOpens tells from the feed's latency when the circuit opened: a page that
+// waits for the hung service takes its budget, one that doesn't is quick.
+func circuitOpens(r *run) (figure string, wrong []string) {
+	const waiting = 150 * time.Millisecond
+	if len(r.windows) == 0 {
+		return "nothing was hung", []string{"nothing was hung"}
+	}
+	hung := r.windows[0]
+	inside := r.sampled(hung, 0)
+	opened, closed, whole := time.Duration(0), time.Duration(0), 0
+	for _, s := range inside {
+		since := s.due.Sub(hung.from)
+		if s.degraded == "" && since > 500*time.Millisecond {
+			whole++
+		}
+	}
+	// Probes of the half-open circuit wait too, one a second: open is where fewer
+	// than half of a tenth of a second's pages wait.
+	for at := time.Duration(0); at < hung.to.Sub(hung.from); at += 250 * time.Millisecond {
+		slice := r.sampled(window{from: hung.from.Add(at), to: hung.from.Add(at + 250*time.Millisecond)}, 0)
+		if slow := count(slice, func(s sample) bool { return s.latency() >= waiting }); slow*2 > len(slice) {
+			opened = at + 250*time.Millisecond
+		}
+	}
+	for _, s := range r.samples {
+		if s.due.After(hung.to) && s.degraded != "" {
+			closed = max(closed, s.due.Sub(hung.to))
+		}
+	}
+	figure, wrong = r.tail("feed p99", inside, 250*time.Millisecond)
+	if opened > 2*time.Second {
+		wrong = append(wrong, fmt.Sprintf("the circuit opened after %v", opened))
+	}
+	if closed > 3*time.Second {
+		wrong = append(wrong, fmt.Sprintf("a page lacked a part %v after healing", closed))
+	}
+	if whole > 0 {
+		wrong = append(wrong, fmt.Sprintf("%d pages did not name the part", whole))
+	}
+	return fmt.Sprintf("opened ≤ %v, closed %v after healing, %s", opened, closed.Round(time.Millisecond), figure), wrong
+}
