@@ -1,8 +1,6 @@
 package trace
 
 import (
-	"context"
-
 	"github.com/opentracing/opentracing-go"
 	"github.com/opentracing/opentracing-go/ext"
 	"gorm.io/gorm"
@@ -48,11 +46,9 @@ func (s SQL) Initialize(db *gorm.DB) error {
 
 func begin(tx *gorm.DB, operation string) {
 	ctx := tx.Statement.Context
-	if ctx == nil || ctx == context.Background() || opentracing.SpanFromContext(ctx) == nil {
-		return
+	if span, under := Start(ctx, operation, ext.SpanKindRPCClient); under != ctx {
+		tx.InstanceSet(sqlSpan, span)
 	}
-	span, _ := Start(ctx, operation, ext.SpanKindRPCClient)
-	tx.InstanceSet(sqlSpan, span)
 }
 
 func end(tx *gorm.DB) {

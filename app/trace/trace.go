@@ -23,8 +23,7 @@ import (
 
 // New returns a tracer that reports as service, and what flushes and closes it;
 // close it last, after everything that may still finish a span. With no
-// endpoint configured spans are made, so that answers carry trace ids, and
-// dropped.
+// endpoint configured nothing is sampled; answers carry trace ids all the same.
 func New(cfg config.Jaeger, service string, log *slog.Logger) (opentracing.Tracer, io.Closer, error) {
 	w3c := &traceparent{}
 	jaegerCfg := jaegerconfig.Configuration{
@@ -45,8 +44,9 @@ func New(cfg config.Jaeger, service string, log *slog.Logger) (opentracing.Trace
 		jaegerCfg.Reporter.CollectorEndpoint = cfg.Endpoint
 	case cfg.Agent != "":
 		jaegerCfg.Reporter.LocalAgentHostPort = cfg.Agent
-	default:
+	default: // ids are made all the same, for answers and logs
 		options = append(options, jaegerconfig.Reporter(jaeger.NewNullReporter()))
+		jaegerCfg.Sampler = &jaegerconfig.SamplerConfig{Type: jaeger.SamplerTypeConst, Param: 0}
 	}
 	tracer, closer, err := jaegerCfg.NewTracer(options...)
 	if err != nil {
@@ -56,14 +56,20 @@ func New(cfg config.Jaeger, service string, log *slog.Logger) (opentracing.Trace
 }
 
 // Start begins a span under the one in ctx, with that span's tracer. Without a
-// span in ctx it returns ctx and a span that records nothing.
+// span in ctx, or under one that is not sampled, it returns ctx and a span that
+// records nothing: most requests of a busy system are not, and spans cost.
 func Start(ctx context.Context, operation string, opts ...opentracing.StartSpanOption) (opentracing.Span, context.Context) {
 	parent := opentracing.SpanFromContext(ctx)
-	if parent == nil {
+	if parent == nil || unsampled(parent) {
 		return noop, ctx
 	}
 	span := parent.Tracer().StartSpan(operation, append(opts, opentracing.ChildOf(parent.Context()))...)
 	return span, opentracing.ContextWithSpan(ctx, span)
+}
+
+func unsampled(span opentracing.Span) bool {
+	sc, ours := span.Context().(jaeger.SpanContext)
+	return ours && !sc.IsSampled()
 }
 
 var noop = opentracing.NoopTracer{}.StartSpan("")

@@ -84,6 +84,12 @@ func TestASpanNeedsAParent(t *testing.T) {
 	if ctx != context.Background() || ID(ctx) != "" || reporter.SpansSubmitted() != 0 {
 		t.Error("a span without a trace was recorded")
 	}
+	silent, closer := jaeger.NewTracer("test", jaeger.NewConstSampler(false), reporter)
+	t.Cleanup(func() { _ = closer.Close() })
+	quiet := opentracing.ContextWithSpan(context.Background(), silent.StartSpan("quiet"))
+	if _, under := Start(quiet, "child"); under != quiet || ID(under) == "" {
+		t.Error("a span nobody samples has children, or no id")
+	}
 	root := tr.StartSpan("root")
 	child, _ := Start(opentracing.ContextWithSpan(context.Background(), root), "child")
 	Fail(child, nil)
