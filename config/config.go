@@ -169,6 +169,21 @@ type Limits struct {
 	// Transcodes bounds what one worker transcodes at once, beside the one upload
 	// that it probes and remuxes.
 	Transcodes int `yaml:"transcodes"`
+	// UserRate and UserBurst bound one user's requests, in requests a second and
+	// at once. Here and below 0 is no limit, and each gateway counts for itself.
+	UserRate  int `yaml:"user_rate"`
+	UserBurst int `yaml:"user_burst"`
+	// AddressRate and AddressBurst bound one client address's requests likewise.
+	// An IPv6 client is its /64 network.
+	AddressRate  int `yaml:"address_rate"`
+	AddressBurst int `yaml:"address_burst"`
+	// Registrations bounds the accounts one address may ask for in a minute.
+	Registrations int `yaml:"registrations"`
+	// LoginFailures is how many logins of one name may fail before further tries
+	// have to wait.
+	LoginFailures int `yaml:"login_failures"`
+	// Exempt are the networks (CIDR) of clients that none of these six bound.
+	Exempt []string `yaml:"exempt"`
 }
 
 // Log is the log on standard error.
@@ -198,8 +213,12 @@ func Default() *Config {
 		Jaeger: Jaeger{Sampler: "const", SamplerParam: 1},
 		Token:  Token{Life: 7 * 24 * time.Hour},
 		RPC:    RPC{Listen: "127.0.0.1:0", ReadBudget: 200 * time.Millisecond, WriteBudget: time.Second},
-		Limits: Limits{Concurrency: 2048, Hashes: 2, Transcodes: 1},
-		Log:    Log{Level: "info"},
-		Time:   Time{Zone: "Asia/Shanghai"},
+		Limits: Limits{
+			Concurrency: 2048, Hashes: 2, Transcodes: 1,
+			UserRate: 50, UserBurst: 100, AddressRate: 1000, AddressBurst: 2000, Registrations: 300, LoginFailures: 10,
+			Exempt: []string{"127.0.0.0/8", "::1/128"},
+		},
+		Log:  Log{Level: "info"},
+		Time: Time{Zone: "Asia/Shanghai"},
 	}
 }

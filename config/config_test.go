@@ -104,6 +104,15 @@ func TestValidate(t *testing.T) {
 		{"unknown sampler", "BACKBEAT_JAEGER_SAMPLER=often", "jaeger.sampler"},
 		{"AMQP by HTTP", "BACKBEAT_AMQP_URL=http://h", "amqp.url"},
 		{"no password hashing", "BACKBEAT_LIMITS_HASHES=0", "limits.hashes"},
+		{"no user limit", "BACKBEAT_LIMITS_USER_RATE=0", ""},
+		{"a negative user rate", "BACKBEAT_LIMITS_USER_RATE=-1", "limits.user_rate"},
+		{"a negative user burst", "BACKBEAT_LIMITS_USER_BURST=-1", "limits.user_burst"},
+		{"a negative address rate", "BACKBEAT_LIMITS_ADDRESS_RATE=-1", "limits.address_rate"},
+		{"an endless address burst", "BACKBEAT_LIMITS_ADDRESS_BURST=1000001", "limits.address_burst"},
+		{"negative registrations", "BACKBEAT_LIMITS_REGISTRATIONS=-1", "limits.registrations"},
+		{"negative login failures", "BACKBEAT_LIMITS_LOGIN_FAILURES=-1", "limits.login_failures"},
+		{"nobody exempt", "BACKBEAT_LIMITS_EXEMPT=", ""},
+		{"an address exempt", "BACKBEAT_LIMITS_EXEMPT=127.0.0.1", "limits.exempt"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			_, err := Load("", []string{row.variable})
@@ -114,6 +123,26 @@ func TestValidate(t *testing.T) {
 				t.Errorf("got %v, want a fault of %s", err, row.fault)
 			}
 		})
+	}
+}
+
+// An empty list replaces a default that is not empty, in the file as in a variable.
+func TestListsCanBeEmptied(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "backbeat.yaml")
+	if err := os.WriteFile(path, []byte("limits:\n  exempt: []\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, load := range map[string]func() (*Config, error){
+		"file":     func() (*Config, error) { return Load(path, nil) },
+		"variable": func() (*Config, error) { return Load("", []string{"BACKBEAT_LIMITS_EXEMPT="}) },
+	} {
+		cfg, err := load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(cfg.Limits.Exempt) != 0 {
+			t.Errorf("%s: exempt is %v", name, cfg.Limits.Exempt)
+		}
 	}
 }
 

@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// maxLimit is the largest rate or burst; a larger one bounds nothing.
+const maxLimit = 1_000_000
+
 // Validate returns every fault it finds, each naming its key.
 func (c *Config) Validate() []error {
 	var faults []error
@@ -26,8 +29,7 @@ func (c *Config) Validate() []error {
 		check(origin == "*" || isBaseURL(origin), "http.cors_origins", "%q is neither * nor http(s)://host[:port]", origin)
 	}
 	for _, network := range c.HTTP.TrustedProxies {
-		_, err := netip.ParsePrefix(network)
-		check(err == nil, "http.trusted_proxies", "%q is not a network like 10.0.0.0/8", network)
+		check(isNetwork(network), "http.trusted_proxies", "%q is not a network like 10.0.0.0/8", network)
 	}
 	check(c.HTTP.Drain > 0, "http.drain", "must be positive")
 	check(c.Data.Dir != "", "data.dir", "must not be empty")
@@ -73,6 +75,19 @@ func (c *Config) Validate() []error {
 	check(c.Limits.Concurrency > 0, "limits.concurrency", "must be positive")
 	check(c.Limits.Hashes > 0, "limits.hashes", "must be positive")
 	check(c.Limits.Transcodes > 0, "limits.transcodes", "must be positive")
+	for _, limit := range []struct {
+		key string
+		n   int
+	}{
+		{"limits.user_rate", c.Limits.UserRate}, {"limits.user_burst", c.Limits.UserBurst},
+		{"limits.address_rate", c.Limits.AddressRate}, {"limits.address_burst", c.Limits.AddressBurst},
+		{"limits.registrations", c.Limits.Registrations}, {"limits.login_failures", c.Limits.LoginFailures},
+	} {
+		check(limit.n >= 0 && limit.n <= maxLimit, limit.key, "must be 0 (no limit) to %d", maxLimit)
+	}
+	for _, network := range c.Limits.Exempt {
+		check(isNetwork(network), "limits.exempt", "%q is not a network like 10.0.0.0/8", network)
+	}
 	var level slog.Level
 	check(level.UnmarshalText([]byte(c.Log.Level)) == nil, "log.level", "%q is none of debug, info, warn, error", c.Log.Level)
 	check(slices.Contains([]string{"", "text", "json"}, c.Log.Format), "log.format", "%q is neither text nor json", c.Log.Format)
@@ -89,6 +104,11 @@ func isListen(address string) bool {
 	}
 	_, err = net.LookupPort("tcp", port)
 	return err == nil && port != ""
+}
+
+func isNetwork(network string) bool {
+	_, err := netip.ParsePrefix(network)
+	return err == nil
 }
 
 func isBaseURL(address string) bool {

@@ -17,6 +17,9 @@ func (g *Gateway) registerUser(ctx context.Context, q *request) (answer, error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := g.limits.registration(q.sender); err != nil {
+		return nil, err
+	}
 	made, err := g.rpc.register.do(ctx, &user.RegisterRequest{Name: name, Password: password})
 	if err != nil {
 		return nil, err
@@ -31,7 +34,11 @@ func (g *Gateway) login(ctx context.Context, q *request) (answer, error) {
 	if badName != nil || badPassword != nil { // no account has such a one
 		return nil, errs.New(errs.Unauthenticated, "用户名或密码错误")
 	}
-	found, err := g.rpc.login.do(ctx, &user.LoginRequest{Name: name, Password: password})
+	var found *user.LoginResponse
+	err := g.limits.login(q.sender, name, func() (err error) {
+		found, err = g.rpc.login.do(ctx, &user.LoginRequest{Name: name, Password: password})
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

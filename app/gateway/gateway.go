@@ -65,6 +65,7 @@ type Gateway struct {
 	now      func() time.Time
 	zone     *time.Location
 	proxies  []netip.Prefix
+	limits   *limits
 	stager   *stager
 	files    http.Handler
 	web      http.Handler
@@ -95,12 +96,11 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		fronts:   newFronts(deps.Now),
 		admitted: make(chan struct{}, cfg.Limits.Concurrency),
 	}
-	for _, network := range cfg.HTTP.TrustedProxies {
-		prefix, err := netip.ParsePrefix(network)
-		if err != nil {
-			return nil, fmt.Errorf("trusted proxies of the gateway: %w", err)
-		}
-		g.proxies = append(g.proxies, prefix)
+	if g.proxies, err = networks(cfg.HTTP.TrustedProxies); err != nil {
+		return nil, fmt.Errorf("trusted proxies of the gateway: %w", err)
+	}
+	if g.limits, err = newLimits(cfg.Limits, deps.Now); err != nil {
+		return nil, fmt.Errorf("limits of the gateway: %w", err)
 	}
 	page := &heldPage{cache: deps.Cache, now: deps.Now, log: deps.Log}
 	g.rpc = newCommands(deps.Client, g.memory, page, cfg.RPC, max(1, cfg.Limits.Concurrency/commandShare), deps.Log)

@@ -58,12 +58,7 @@ func (g *Gateway) trusted(addr string) bool {
 	if err != nil {
 		return false
 	}
-	for _, network := range g.proxies {
-		if network.Contains(remote.Addr().Unmap()) {
-			return true
-		}
-	}
-	return false
+	return within(g.proxies, remote.Addr().Unmap())
 }
 
 // first returns the entry of a comma-separated header that the proxy nearest to

@@ -23,6 +23,7 @@ type request struct {
 	params params
 	// viewer is who asks, proven by the token; 0 is anonymous.
 	viewer int64
+	sender sender
 	now    time.Time
 	links  links
 	// upload is set where the route takes one.
@@ -59,21 +60,33 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	g.dispatch(rec, r)
 }
 
-// dispatch finds who answers.
+// dispatch finds who answers, unless the client asked too often. A page or file
+// that is refused is no success to those who fetch it: no player or cache may take
+// the refusal for one.
 func (g *Gateway) dispatch(rec *recorder, r *http.Request) {
+	from := g.sender(r)
+	refused := g.limits.request(from)
+	var rt *route
 	res, found := g.paths[r.URL.Path]
+	if found {
+		rt = res.routes[r.Method]
+	}
 	switch {
+	case refused != nil && rt != nil:
+		g.writeFailure(rec, r, rt, refused)
+	case refused != nil:
+		writeFault(rec, r, http.StatusTooManyRequests, errs.Text(refused))
+	case rt != nil:
+		g.serveRoute(rec, r, rt, from)
 	case found && r.Method == http.MethodOptions:
 		rec.Header().Set("Allow", res.allow)
 		rec.Header().Set("Access-Control-Allow-Methods", res.allow)
 		rec.Header().Set("Access-Control-Allow-Headers", "Content-Type, Traceparent")
 		rec.Header().Set("Access-Control-Max-Age", "86400")
 		rec.WriteHeader(http.StatusNoContent)
-	case found && res.routes[r.Method] == nil:
+	case found:
 		rec.Header().Set("Allow", res.allow)
 		writeFault(rec, r, http.StatusMethodNotAllowed, "请求方法不正确")
-	case found:
-		g.serveRoute(rec, r, res.routes[r.Method])
 	case strings.HasPrefix(r.URL.Path, "/media/"):
 		g.files.ServeHTTP(rec, r)
 	case r.URL.Path == "/":
@@ -84,8 +97,8 @@ func (g *Gateway) dispatch(rec *recorder, r *http.Request) {
 }
 
 // serveRoute answers a request to the API.
-func (g *Gateway) serveRoute(rec *recorder, r *http.Request, rt *route) {
-	q := &request{now: g.now(), links: g.links(r), missing: &parts{}}
+func (g *Gateway) serveRoute(rec *recorder, r *http.Request, rt *route, from sender) {
+	q := &request{sender: from, now: g.now(), links: g.links(r), missing: &parts{}}
 	a, err := g.answer(rec, r, rt, q)
 	if missing := q.missing.String(); missing != "" {
 		rec.Header().Set("Backbeat-Degraded", missing)
@@ -124,6 +137,9 @@ func (g *Gateway) answer(rec *recorder, r *http.Request, rt *route, q *request) 
 		return nil, err
 	}
 	rec.viewer = q.viewer
+	if err := g.limits.viewer(q.sender, q.viewer); err != nil {
+		return nil, err
+	}
 	return rt.handle(g, r.Context(), q)
 }
 

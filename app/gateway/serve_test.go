@@ -351,6 +351,7 @@ func TestNewRefusesWhatItCanNotWorkWith(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"zone":    func(c *Config) { c.Time.Zone = "Nowhere/Land" },
 		"proxies": func(c *Config) { c.HTTP.TrustedProxies = []string{"x"} },
+		"exempt":  func(c *Config) { c.Limits.Exempt = []string{"x"} },
 		"staging": func(c *Config) { c.StagingDir = "/dev/null/x" },
 	} {
 		cfg := w.cfg
