@@ -48,7 +48,7 @@ func Run(ctx context.Context, cfg *config.Config, names []string, log *slog.Logg
 	if err != nil {
 		return err
 	}
-	shared := newResources(cfg, len(chosen) == len(roles), log)
+	shared := newResources(cfg, log)
 	defer func() { err = errors.Join(err, shared.close()) }()
 
 	var running []part
@@ -90,7 +90,8 @@ func Run(ctx context.Context, cfg *config.Config, names []string, log *slog.Logg
 	}
 }
 
-// startRole gives the role a tracer and a log of its own name and starts it.
+// startRole gives the role a tracer and a log of its own name, opens what it needs
+// and starts it.
 func startRole(ctx context.Context, r role, shared *resources) (part, error) {
 	log := shared.log.With("role", r.name)
 	tracer, closer, err := trace.New(shared.cfg.Jaeger, r.name, log)
@@ -98,7 +99,13 @@ func startRole(ctx context.Context, r role, shared *resources) (part, error) {
 		return part{}, err
 	}
 	shared.closeLast(closer.Close)
-	return r.start(ctx, site{resources: shared, name: r.name, tracer: tracer, log: log})
+	s := &site{resources: shared, name: r.name, tracer: tracer, log: log}
+	for _, n := range r.needs {
+		if err := n.open(s); err != nil {
+			return part{}, err
+		}
+	}
+	return r.start(ctx, s)
 }
 
 // choose returns the named roles in the table's order, all of them for no name,

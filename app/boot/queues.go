@@ -20,7 +20,8 @@ func Queues() []mq.Queue {
 // OpenBroker returns the queues as a role of this configuration has them, and
 // what closes them: a command that looks after dead letters is no role.
 func OpenBroker(cfg *config.Config, log *slog.Logger) (mq.Broker, func() error, error) {
-	shared := newResources(cfg, false, log)
-	broker, err := site{resources: shared, tracer: opentracing.NoopTracer{}, log: log}.broker()
+	shared := newResources(cfg, log)
+	s := &site{resources: shared, tracer: opentracing.NoopTracer{}, log: log}
+	broker, err := s.openBroker()
 	return broker, shared.close, err
 }

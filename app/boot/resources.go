@@ -44,39 +44,45 @@ const localCacheBytes = 64 << 20
 type resources struct {
 	cfg *config.Config
 	log *slog.Logger
-	// whole says that every role runs in this process.
-	whole bool
-	ids   *id.Generator
+	ids *id.Generator
 
-	db       func() (*gorm.DB, error)
-	redis    func() (redis.UniversalClient, error)
-	cache    func() (cache.Cache, error)
-	pending  func() (favorite.Pending, error)
-	media    func() (media.Store, error)
-	registry func() (microregistry.Registry, error)
-	keys     func() (*token.Keys, error)
+	openDB       func() (*gorm.DB, error)
+	openRedis    func() (redis.UniversalClient, error)
+	openCache    func() (cache.Cache, error)
+	openPending  func() (favorite.Pending, error)
+	openMedia    func() (media.Store, error)
+	openRegistry func() (microregistry.Registry, error)
+	openKeys     func() (*token.Keys, error)
 
 	mu      sync.Mutex
 	closers []func() error
 }
 
-// site is what one role gets: the process's resources and what bears its name.
+// site is what one role gets: what bears its name, and what it needs, opened.
 type site struct {
 	*resources
 	name   string
 	tracer opentracing.Tracer
 	log    *slog.Logger
+
+	db       *gorm.DB
+	queue    mq.Broker
+	pending  favorite.Pending
+	cache    cache.Cache
+	media    media.Store
+	registry microregistry.Registry
+	keys     *token.Keys
 }
 
-func newResources(cfg *config.Config, whole bool, log *slog.Logger) *resources {
-	r := &resources{cfg: cfg, log: log, whole: whole, ids: id.NewGenerator(time.Now)}
-	r.db = sync.OnceValues(r.openDB)
-	r.redis = sync.OnceValues(r.openRedis)
-	r.cache = sync.OnceValues(r.openCache)
-	r.pending = sync.OnceValues(r.openPending)
-	r.media = sync.OnceValues(r.openMedia)
-	r.registry = sync.OnceValues(r.openRegistry)
-	r.keys = sync.OnceValues(r.openKeys)
+func newResources(cfg *config.Config, log *slog.Logger) *resources {
+	r := &resources{cfg: cfg, log: log, ids: id.NewGenerator(time.Now)}
+	r.openDB = sync.OnceValues(r.connectDB)
+	r.openRedis = sync.OnceValues(r.connectRedis)
+	r.openCache = sync.OnceValues(r.newCache)
+	r.openPending = sync.OnceValues(r.newPending)
+	r.openMedia = sync.OnceValues(r.newMedia)
+	r.openRegistry = sync.OnceValues(r.newRegistry)
+	r.openKeys = sync.OnceValues(r.readKeys)
 	return r
 }
 
@@ -95,7 +101,7 @@ func (r *resources) close() error {
 	return errors.Join(faults...)
 }
 
-func (r *resources) openDB() (*gorm.DB, error) {
+func (r *resources) connectDB() (*gorm.DB, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
 	dsn := r.cfg.DB.DSN
@@ -110,7 +116,7 @@ func (r *resources) openDB() (*gorm.DB, error) {
 	return db, model.Migrate(ctx, db)
 }
 
-func (r *resources) openRedis() (redis.UniversalClient, error) {
+func (r *resources) connectRedis() (redis.UniversalClient, error) {
 	cache.LogTo(r.log)
 	client, err := cache.Dial(r.cfg.Redis)
 	if err != nil {
@@ -120,7 +126,7 @@ func (r *resources) openRedis() (redis.UniversalClient, error) {
 	return client, nil
 }
 
-func (r *resources) openCache() (cache.Cache, error) {
+func (r *resources) newCache() (cache.Cache, error) {
 	if r.cfg.Redis.Addr == "" {
 		memory, err := cache.NewMemory(localCacheBytes)
 		if err != nil {
@@ -129,25 +135,25 @@ func (r *resources) openCache() (cache.Cache, error) {
 		r.closeLast(memory.Close)
 		return memory, nil
 	}
-	client, err := r.redis()
+	client, err := r.openRedis()
 	if err != nil {
 		return nil, err
 	}
 	return cache.NewRedis(client), nil
 }
 
-func (r *resources) openPending() (favorite.Pending, error) {
+func (r *resources) newPending() (favorite.Pending, error) {
 	if r.cfg.Redis.Addr == "" {
 		return favorite.NewMemoryPending(time.Now), nil
 	}
-	client, err := r.redis()
+	client, err := r.openRedis()
 	if err != nil {
 		return nil, err
 	}
 	return favorite.NewRedisPending(client), nil
 }
 
-func (r *resources) openMedia() (media.Store, error) {
+func (r *resources) newMedia() (media.Store, error) {
 	if r.cfg.S3.Endpoint == "" {
 		dir := r.cfg.Media.Dir
 		if dir == "" {
@@ -160,7 +166,7 @@ func (r *resources) openMedia() (media.Store, error) {
 	return media.NewS3(ctx, media.S3Config(r.cfg.S3))
 }
 
-func (r *resources) openRegistry() (microregistry.Registry, error) {
+func (r *resources) newRegistry() (microregistry.Registry, error) {
 	if len(r.cfg.Etcd.Endpoints) == 0 {
 		return registry.NewMemory(), nil
 	}
@@ -202,10 +208,10 @@ func (r *resources) dialEtcd(cfg clientv3.Config) (*clientv3.Client, error) {
 	}
 }
 
-// broker returns the role's queues: RabbitMQ with the table as its spool, or the
-// table alone. Each role has its own, since its spans bear the role's name.
-func (s site) broker() (mq.Broker, error) {
-	db, err := s.db()
+// openBroker returns the role's queues: RabbitMQ with the table as its spool, or
+// the table alone. Each role has its own, since its spans bear the role's name.
+func (s *site) openBroker() (mq.Broker, error) {
+	db, err := s.openDB()
 	if err != nil {
 		return nil, err
 	}
@@ -233,7 +239,7 @@ func (s site) broker() (mq.Broker, error) {
 // keyFile is where a process that runs everything keeps the token key it made.
 const keyFile = "token.keys"
 
-func (r *resources) openKeys() (*token.Keys, error) {
+func (r *resources) readKeys() (*token.Keys, error) {
 	list := r.cfg.Token.Keys
 	if list == "" {
 		var err error

@@ -31,33 +31,61 @@ import (
 type role struct {
 	name string
 	does string
-	// needs are what a role that runs apart from others must share with them.
+	// needs are opened before start, in this order.
 	needs []need
-	start func(ctx context.Context, s site) (part, error)
+	start func(ctx context.Context, s *site) (part, error)
 }
 
-// need is a server that the configuration must name.
+// need is something outside the role. Roles of one process share it; a role that
+// runs apart from others shares it with them through a server, which the
+// configuration must name then.
 type need struct {
-	// missing returns what to set, "" when it is set.
+	open func(s *site) error
+	// missing returns what to set for a role that runs apart, "" when it is set.
 	missing func(cfg *config.Config) string
 }
 
 var (
-	discovery = need{func(cfg *config.Config) string {
-		return unless(len(cfg.Etcd.Endpoints) > 0, "set etcd.endpoints, or nobody finds anybody")
-	}}
-	database = need{func(cfg *config.Config) string {
-		return unless(cfg.DB.DSN != "", "set db.dsn, the database it shares with the other instances")
-	}}
-	views = need{func(cfg *config.Config) string {
-		return unless(cfg.Redis.Addr != "", "set redis.addr, where it shares pending likes and pages")
-	}}
-	blobs = need{func(cfg *config.Config) string {
-		return unless(cfg.S3.Endpoint != "" || cfg.Media.Dir != "", "set s3.endpoint, or media.dir to a folder all share")
-	}}
-	secret = need{func(cfg *config.Config) string {
-		return unless(cfg.Token.Keys != "", "set token.keys, which all gateways share")
-	}}
+	discovery = need{
+		func(s *site) (err error) { s.registry, err = s.openRegistry(); return err },
+		func(cfg *config.Config) string {
+			return unless(len(cfg.Etcd.Endpoints) > 0, "set etcd.endpoints, or nobody finds anybody")
+		},
+	}
+	database = need{
+		func(s *site) (err error) { s.db, err = s.openDB(); return err },
+		func(cfg *config.Config) string {
+			return unless(cfg.DB.DSN != "", "set db.dsn, the database it shares with the other instances")
+		},
+	}
+	queue = need{ // RabbitMQ, or the database's table alone
+		func(s *site) (err error) { s.queue, err = s.openBroker(); return err },
+		func(cfg *config.Config) string { return database.missing(cfg) },
+	}
+	pendingLikes = need{
+		func(s *site) (err error) { s.pending, err = s.openPending(); return err },
+		func(cfg *config.Config) string {
+			return unless(cfg.Redis.Addr != "", "set redis.addr, where it shares pending likes")
+		},
+	}
+	sharedCache = need{
+		func(s *site) (err error) { s.cache, err = s.openCache(); return err },
+		func(cfg *config.Config) string {
+			return unless(cfg.Redis.Addr != "", "set redis.addr, where it shares the last good page")
+		},
+	}
+	blobs = need{
+		func(s *site) (err error) { s.media, err = s.openMedia(); return err },
+		func(cfg *config.Config) string {
+			return unless(cfg.S3.Endpoint != "" || cfg.Media.Dir != "", "set s3.endpoint, or media.dir to a folder all share")
+		},
+	}
+	tokenKeys = need{
+		func(s *site) (err error) { s.keys, err = s.openKeys(); return err },
+		func(cfg *config.Config) string {
+			return unless(cfg.Token.Keys != "", "set token.keys, which all gateways share")
+		},
+	}
 )
 
 func unless(ok bool, fault string) string {
@@ -71,151 +99,67 @@ func unless(ok bool, fault string) string {
 // gateway in front. Services never call each other; the gateway composes.
 var roles = []role{
 	{"user", "accounts and passwords", []need{discovery, database}, startUser},
-	{"video", "uploads, feed and works", []need{discovery, database}, startVideo},
-	{"favorite", "likes and their counts", []need{discovery, database, views}, startFavorite},
+	{"video", "uploads, feed and works", []need{discovery, database, queue}, startVideo},
+	{"favorite", "likes and their counts", []need{discovery, database, queue, pendingLikes}, startFavorite},
 	{"comment", "comments and their counts", []need{discovery, database}, startComment},
 	{"relation", "who follows whom", []need{discovery, database}, startRelation},
 	{"message", "chats", []need{discovery, database}, startMessage},
-	{"video-worker", "probes, covers, remuxes and transcodes uploads", []need{database, blobs}, startVideoWorker},
-	{"favorite-worker", "applies queued likes", []need{database, views}, startFavoriteWorker},
-	{"message-worker", "writes the system account's notices", []need{database}, startMessageWorker},
-	{"gateway", "HTTP: the app's API, media and the web page", []need{discovery, views, blobs, secret}, startGateway},
+	{"video-worker", "probes, covers, remuxes and transcodes uploads", []need{database, queue, blobs}, startVideoWorker},
+	{"favorite-worker", "applies queued likes", []need{database, queue, pendingLikes}, startFavoriteWorker},
+	{"message-worker", "writes the system account's notices", []need{database, queue}, startMessageWorker},
+	{"gateway", "HTTP: the app's API, media and the web page", []need{discovery, sharedCache, blobs, tokenKeys}, startGateway},
 }
 
-func startUser(_ context.Context, s site) (part, error) {
-	db, err := s.db()
-	if err != nil {
-		return part{}, err
-	}
-	service := user.New(user.Config{Hashes: s.cfg.Limits.Hashes}, user.Deps{DB: db, IDs: s.ids, Now: time.Now})
+func startUser(_ context.Context, s *site) (part, error) {
+	service := user.New(user.Config{Hashes: s.cfg.Limits.Hashes}, user.Deps{DB: s.db, IDs: s.ids, Now: time.Now})
 	return s.serve(func(to server.Server) error { return pbuser.RegisterUserHandler(to, service) })
 }
 
-func startVideo(_ context.Context, s site) (part, error) {
-	db, err := s.db()
-	if err != nil {
-		return part{}, err
-	}
-	queue, err := s.broker()
-	if err != nil {
-		return part{}, err
-	}
-	service := video.New(video.Deps{DB: db, Queue: queue, IDs: s.ids, Now: time.Now, Log: s.log})
+func startVideo(_ context.Context, s *site) (part, error) {
+	service := video.New(video.Deps{DB: s.db, Queue: s.queue, IDs: s.ids, Now: time.Now, Log: s.log})
 	return s.serve(func(to server.Server) error { return pbvideo.RegisterVideoHandler(to, service) })
 }
 
-func startFavorite(_ context.Context, s site) (part, error) {
-	db, err := s.db()
-	if err != nil {
-		return part{}, err
-	}
-	queue, err := s.broker()
-	if err != nil {
-		return part{}, err
-	}
-	pending, err := s.pending()
-	if err != nil {
-		return part{}, err
-	}
-	service := favorite.New(favorite.Deps{DB: db, Queue: queue, Pending: pending, Now: time.Now, Log: s.log})
+func startFavorite(_ context.Context, s *site) (part, error) {
+	service := favorite.New(favorite.Deps{DB: s.db, Queue: s.queue, Pending: s.pending, Now: time.Now, Log: s.log})
 	return s.serve(func(to server.Server) error { return pbfavorite.RegisterFavoriteHandler(to, service) })
 }
 
-func startComment(_ context.Context, s site) (part, error) {
-	db, err := s.db()
-	if err != nil {
-		return part{}, err
-	}
-	service := comment.New(comment.Deps{DB: db, IDs: s.ids, Now: time.Now})
+func startComment(_ context.Context, s *site) (part, error) {
+	service := comment.New(comment.Deps{DB: s.db, IDs: s.ids, Now: time.Now})
 	return s.serve(func(to server.Server) error { return pbcomment.RegisterCommentHandler(to, service) })
 }
 
-func startRelation(_ context.Context, s site) (part, error) {
-	db, err := s.db()
-	if err != nil {
-		return part{}, err
-	}
-	service := relation.New(relation.Deps{DB: db, IDs: s.ids})
+func startRelation(_ context.Context, s *site) (part, error) {
+	service := relation.New(relation.Deps{DB: s.db, IDs: s.ids})
 	return s.serve(func(to server.Server) error { return pbrelation.RegisterRelationHandler(to, service) })
 }
 
-func startMessage(_ context.Context, s site) (part, error) {
-	db, err := s.db()
-	if err != nil {
-		return part{}, err
-	}
-	service := message.New(message.Deps{DB: db, IDs: s.ids, Now: time.Now})
+func startMessage(_ context.Context, s *site) (part, error) {
+	service := message.New(message.Deps{DB: s.db, IDs: s.ids, Now: time.Now})
 	return s.serve(func(to server.Server) error { return pbmessage.RegisterMessageHandler(to, service) })
 }
 
-func startVideoWorker(ctx context.Context, s site) (part, error) {
-	db, err := s.db()
-	if err != nil {
-		return part{}, err
-	}
-	queue, err := s.broker()
-	if err != nil {
-		return part{}, err
-	}
-	store, err := s.media()
-	if err != nil {
-		return part{}, err
-	}
+func startVideoWorker(ctx context.Context, s *site) (part, error) {
 	worker := video.NewWorker(video.WorkerConfig{
 		FFmpeg: s.cfg.Media.FFmpeg, FFprobe: s.cfg.Media.FFprobe, MaxDuration: s.cfg.Media.MaxDuration,
 		Transcodes: s.cfg.Limits.Transcodes, Notices: message.NoticeQueue,
-	}, video.WorkerDeps{DB: db, Publisher: queue, Consumer: queue, Media: store, Now: time.Now, Log: s.log})
+	}, video.WorkerDeps{DB: s.db, Publisher: s.queue, Consumer: s.queue, Media: s.media, Now: time.Now, Log: s.log})
 	return work(ctx, worker.Run), nil
 }
 
-func startFavoriteWorker(ctx context.Context, s site) (part, error) {
-	db, err := s.db()
-	if err != nil {
-		return part{}, err
-	}
-	queue, err := s.broker()
-	if err != nil {
-		return part{}, err
-	}
-	pending, err := s.pending()
-	if err != nil {
-		return part{}, err
-	}
-	worker := favorite.NewWorker(favorite.WorkerDeps{DB: db, Queue: queue, Pending: pending, Log: s.log})
+func startFavoriteWorker(ctx context.Context, s *site) (part, error) {
+	worker := favorite.NewWorker(favorite.WorkerDeps{DB: s.db, Queue: s.queue, Pending: s.pending, Log: s.log})
 	return work(ctx, worker.Run), nil
 }
 
-func startMessageWorker(ctx context.Context, s site) (part, error) {
-	db, err := s.db()
-	if err != nil {
-		return part{}, err
-	}
-	queue, err := s.broker()
-	if err != nil {
-		return part{}, err
-	}
-	worker := message.NewWorker(message.WorkerDeps{DB: db, Consumer: queue, Now: time.Now})
+func startMessageWorker(ctx context.Context, s *site) (part, error) {
+	worker := message.NewWorker(message.WorkerDeps{DB: s.db, Consumer: s.queue, Now: time.Now})
 	return work(ctx, worker.Run), nil
 }
 
-func startGateway(ctx context.Context, s site) (part, error) {
-	found, err := s.registry()
-	if err != nil {
-		return part{}, err
-	}
-	store, err := s.media()
-	if err != nil {
-		return part{}, err
-	}
-	shared, err := s.cache()
-	if err != nil {
-		return part{}, err
-	}
-	keys, err := s.keys()
-	if err != nil {
-		return part{}, err
-	}
-	services, err := rpc.NewClient(rpc.ClientConfig{TLS: s.rpcTLS()}, rpc.ClientDeps{Registry: found, Log: s.log})
+func startGateway(ctx context.Context, s *site) (part, error) {
+	services, err := rpc.NewClient(rpc.ClientConfig{TLS: s.rpcTLS()}, rpc.ClientDeps{Registry: s.registry, Log: s.log})
 	if err != nil {
 		return part{}, err
 	}
@@ -224,7 +168,7 @@ func startGateway(ctx context.Context, s site) (part, error) {
 		HTTP: s.cfg.HTTP, Media: s.cfg.Media, Limits: s.cfg.Limits, Time: s.cfg.Time, RPC: s.cfg.RPC,
 		StagingDir: filepath.Join(s.cfg.Data.Dir, "staging"),
 	}, gateway.Deps{
-		Client: services, Keys: keys, Media: store, Cache: shared, Tracer: s.tracer, Log: s.log, Now: time.Now,
+		Client: services, Keys: s.keys, Media: s.media, Cache: s.cache, Tracer: s.tracer, Log: s.log, Now: time.Now,
 	})
 	if err != nil {
 		return part{}, err
@@ -239,14 +183,10 @@ func startGateway(ctx context.Context, s site) (part, error) {
 }
 
 // serve starts the role's gRPC server with the handler registered on it.
-func (s site) serve(register func(server.Server) error) (part, error) {
-	found, err := s.registry()
-	if err != nil {
-		return part{}, err
-	}
+func (s *site) serve(register func(server.Server) error) (part, error) {
 	srv, err := rpc.NewServer(rpc.ServerConfig{
 		Name: s.name, Listen: s.cfg.RPC.Listen, Advertise: s.cfg.RPC.Advertise, TLS: s.rpcTLS(),
-	}, rpc.ServerDeps{Registry: found, Tracer: s.tracer, Log: s.log})
+	}, rpc.ServerDeps{Registry: s.registry, Tracer: s.tracer, Log: s.log})
 	if err != nil {
 		return part{}, err
 	}
@@ -259,7 +199,7 @@ func (s site) serve(register func(server.Server) error) (part, error) {
 	return part{address: srv.Address(), stop: func(context.Context) error { return srv.Stop() }, failed: srv.Failed()}, nil
 }
 
-func (s site) rpcTLS() rpc.TLS {
+func (s *site) rpcTLS() rpc.TLS {
 	files := s.cfg.RPC.TLS
 	return rpc.TLS{Cert: files.Cert, Key: files.Key, CA: files.CA}
 }
