@@ -140,10 +140,12 @@ type RPC struct {
 	Listen string `yaml:"listen"`
 	// Advertise is the host others reach this process at; empty is Listen's.
 	Advertise string `yaml:"advertise"`
-	// ReadBudget is how long a page waits for one service, tries included. Longer
-	// than 200ms and a dead service's circuit opens after more than two seconds.
+	// ReadBudget is how long a page waits for a part that a fallback can stand in
+	// for, tries included. Longer than 200ms and a dead service's circuit opens
+	// after more than two seconds.
 	ReadBudget time.Duration `yaml:"read_budget"`
-	// WriteBudget is how long a write waits; registering, logging in and publishing
+	// WriteBudget is how long a write waits, or a list that nothing can stand in
+	// for, tries included; registering, logging in and publishing
 	// wait three times as long.
 	WriteBudget time.Duration `yaml:"write_budget"`
 	// TLS is mutual: with it set both ends show a certificate of the same CA.

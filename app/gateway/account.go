@@ -69,7 +69,7 @@ func (g *Gateway) profile(ctx context.Context, q *request) (answer, error) {
 
 // userExists asks the user service, for a write. Without its answer there is none.
 func (g *Gateway) userExists(ctx context.Context, id int64) error {
-	found, err := g.rpc.users.do(ctx, &user.BatchGetRequest{Ids: []int64{id}})
+	found, err := g.rpc.target.do(ctx, &user.BatchGetRequest{Ids: []int64{id}})
 	if err == nil && len(found.GetUsers()) == 0 {
 		err = errNoUser()
 	}

@@ -24,6 +24,8 @@ type commands struct {
 	register *command[user.RegisterRequest, user.RegisterResponse]
 	login    *command[user.LoginRequest, user.LoginResponse]
 	users    *command[user.BatchGetRequest, user.BatchGetResponse]
+	// target is whom a write is about: there it must be known that they exist.
+	target *command[user.BatchGetRequest, user.BatchGetResponse]
 
 	publish *command[video.PublishRequest, video.PublishResponse]
 	feed    *command[video.FeedRequest, video.FeedResponse]
@@ -54,7 +56,9 @@ type commands struct {
 // newCommands configures every circuit. Each command takes at most concurrency
 // calls at a time. What is safe to do twice is tried twice.
 func newCommands(c client.Client, m *memory, page *heldPage, times config.RPC, concurrency int, log *slog.Logger) *commands {
-	readBudget := budget{times.ReadBudget, 2}
+	// A part of a page that something can stand in for is not worth a long wait.
+	// What nothing stands in for is: a list, or what a write has to know.
+	partBudget, readBudget := budget{times.ReadBudget, 2}, budget{times.WriteBudget, 2}
 	writeBudget, rewriteBudget := budget{times.WriteBudget, 1}, budget{times.WriteBudget, 2}
 	hashBudget := budget{longer * times.WriteBudget, 1}
 	publishBudget := hashBudget
@@ -68,32 +72,33 @@ func newCommands(c client.Client, m *memory, page *heldPage, times config.RPC, c
 	all := &commands{
 		register: newCommand("user.Register", hashBudget, n, log, users.Register),
 		login:    newCommand("user.Login", hashBudget, n, log, users.Login),
-		users:    newCommand("user.BatchGet", readBudget, n, log, users.BatchGet).remember(m.learnUsers, m.recallUsers),
+		users:    newCommand("user.BatchGet", partBudget, n, log, users.BatchGet).remember(m.learnUsers, m.recallUsers),
+		target:   newCommand("user.BatchGet(target)", readBudget, n, log, users.BatchGet),
 
 		publish: newCommand("video.Publish", publishBudget, n, log, videos.Publish),
-		feed:    newCommand("video.Feed", readBudget, n, log, videos.Feed).remember(page.learn, page.recall),
+		feed:    newCommand("video.Feed", partBudget, n, log, videos.Feed).remember(page.learn, page.recall),
 		works:   newCommand("video.ListByAuthor", readBudget, n, log, videos.ListByAuthor),
 		videos:  newCommand("video.BatchGet", readBudget, n, log, videos.BatchGet),
-		counts:  newCommand("video.WorkCounts", readBudget, n, log, videos.WorkCounts).remember(m.learnWorks, m.recallWorks),
+		counts:  newCommand("video.WorkCounts", partBudget, n, log, videos.WorkCounts).remember(m.learnWorks, m.recallWorks),
 
 		like:  newCommand("favorite.Act", rewriteBudget, n, log, favorites.Act),
 		liked: newCommand("favorite.ListLiked", readBudget, n, log, favorites.ListLiked),
-		likes: newCommand("favorite.Stats", readBudget, n, log, favorites.Stats).remember(m.learnLikes, m.recallLikes),
+		likes: newCommand("favorite.Stats", partBudget, n, log, favorites.Stats).remember(m.learnLikes, m.recallLikes),
 
 		comment:       newCommand("comment.Add", writeBudget, n, log, comments.Add),
 		uncomment:     newCommand("comment.Delete", writeBudget, n, log, comments.Delete),
 		comments:      newCommand("comment.List", readBudget, n, log, comments.List),
-		commentCounts: newCommand("comment.Counts", readBudget, n, log, comments.Counts).remember(m.learnComments, m.recallComments),
+		commentCounts: newCommand("comment.Counts", partBudget, n, log, comments.Counts).remember(m.learnComments, m.recallComments),
 
 		follow:    newCommand("relation.Act", rewriteBudget, n, log, relations.Act),
 		following: newCommand("relation.Following", readBudget, n, log, relations.Following),
 		followers: newCommand("relation.Followers", readBudget, n, log, relations.Followers),
 		friends:   newCommand("relation.Friends", readBudget, n, log, relations.Friends),
-		follows:   newCommand("relation.Stats", readBudget, n, log, relations.Stats).remember(m.learnFollows, m.recallFollows),
+		follows:   newCommand("relation.Stats", partBudget, n, log, relations.Stats).remember(m.learnFollows, m.recallFollows),
 
 		send:   newCommand("message.Send", writeBudget, n, log, messages.Send),
 		chat:   newCommand("message.Chat", readBudget, n, log, messages.Chat),
-		latest: newCommand("message.Latest", readBudget, n, log, messages.Latest).remember(nil, noLatest),
+		latest: newCommand("message.Latest", partBudget, n, log, messages.Latest).remember(nil, noLatest),
 	}
 	all.feed.part = "feed" // the service is there for the other lists' sake too
 	return all
