@@ -161,7 +161,7 @@ func (r *run) blame(c faultCase) (wrong []string) {
 		if excused {
 			continue
 		}
-		if n++; n <= 3 {
+		if n++; n <= 6 {
 			wrong = append(wrong, fmt.Sprintf("%s %s at %s after %v: %.200s", s.request, s.outcome, r.when(s), s.latency().Round(time.Millisecond), s.detail))
 		}
 	}
@@ -175,7 +175,11 @@ func (r *run) blame(c faultCase) (wrong []string) {
 func (r *run) when(s sample) string {
 	for _, w := range slices.Backward(r.windows) {
 		if !s.due.Before(w.from) {
-			return fmt.Sprintf("%s+%.2fs", w.what, s.due.Sub(w.from).Seconds())
+			when := fmt.Sprintf("%s+%.2fs", w.what, s.due.Sub(w.from).Seconds())
+			if s.due.After(w.to) {
+				when += fmt.Sprintf(" (%.2fs after it ended)", s.due.Sub(w.to).Seconds())
+			}
+			return when
 		}
 	}
 	return "before the fault"

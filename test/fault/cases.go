@@ -184,23 +184,9 @@ func passedOver(r *run) (figure string, wrong []string) {
 	return fmt.Sprintf("%d pages lacked a part after the first second", dim), wrong
 }
 
-func discoveryLost(ctx context.Context, r *run) (err error) {
+func discoveryLost(ctx context.Context, r *run) error {
 	etcd := r.server("etcd")
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{etcd.Addr}, Context: ctx})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, client.Close()) }()
-	registered := func() (int64, error) {
-		asking, cancel := context.WithTimeout(ctx, 2*time.Second)
-		defer cancel()
-		found, err := client.Get(asking, "/backbeat/services/", clientv3.WithPrefix(), clientv3.WithCountOnly())
-		if err != nil {
-			return 0, err
-		}
-		return found.Count, nil
-	}
-	before, err := registered()
+	before, err := registered(ctx, etcd.Addr)
 	if err != nil {
 		return err
 	}
@@ -212,7 +198,7 @@ func discoveryLost(ctx context.Context, r *run) (err error) {
 	}
 	back := time.Now()
 	err = within(ctx, 10*time.Second, func() error {
-		now, err := registered()
+		now, err := registered(ctx, etcd.Addr)
 		if err == nil && now < before {
 			err = fmt.Errorf("%d of %d instances are registered again", now, before)
 		}
@@ -220,6 +206,23 @@ func discoveryLost(ctx context.Context, r *run) (err error) {
 	})
 	r.notes = append(r.notes, fmt.Sprintf("%d instances registered again after %.1f s", before, time.Since(back).Seconds()))
 	return err
+}
+
+// registered counts instances, on a connection of its own: one that outlived the
+// outage would itself wait before it tries again.
+func registered(ctx context.Context, etcd string) (n int64, err error) {
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{etcd}, Context: ctx})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	asking, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	found, err := client.Get(asking, "/backbeat/services/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil {
+		return 0, err
+	}
+	return found.Count, nil
 }
 
 func databaseKilled(ctx context.Context, r *run) error {
