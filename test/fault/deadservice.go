@@ -48,6 +48,10 @@ func relations(kind string) func(w *world) (harness.Answer, error) {
 // hang is the longest an answer may take: three write budgets and some.
 const hang = 4 * time.Second
 
+// forgotten is how long a circuit remembers failures. Before that, one that met few
+// requests may still open because of them, after its service is back.
+const forgotten = 12 * time.Second
+
 // servicesDead stops both instances of each service in turn, asks every endpoint,
 // and notes what each does.
 func servicesDead(ctx context.Context, r *run) error {
@@ -57,7 +61,7 @@ func servicesDead(ctx context.Context, r *run) error {
 		err := r.during(service+" dead", one.Stop, two.Stop,
 			func() error { return r.askEverything(service) },
 			func() error { return one.Start(ctx) }, func() error { return two.Start(ctx) },
-			func() error { return r.hold(ctx, 5*time.Second) })
+			func() error { return r.hold(ctx, forgotten) })
 		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
