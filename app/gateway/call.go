@@ -26,9 +26,11 @@ const (
 	requestVolume = 20
 	sleepWindow   = time.Second
 	// hystrixHeadroom is how much more Hystrix would let in than our own
-	// semaphore: its tickets come back late, so near its limit it refuses calls
-	// of a healthy service, and counts that as failures.
+	// semaphore, hystrixLeast what it lets in at least: its tickets come back late,
+	// so near its limit it refuses calls of a healthy service, and counts that as
+	// failures.
 	hystrixHeadroom = 16
+	hystrixLeast    = 10_000
 )
 
 // budget is how long a command may take and how often it may be tried in that
@@ -77,7 +79,7 @@ func newCommand[Req, Resp any](name string, b budget, concurrency int, log *slog
 	hystrix.ConfigureCommand(name, hystrix.CommandConfig{
 		// Only a backstop: run ends by itself, at its own deadline.
 		Timeout:                int((2 * b.total).Milliseconds()),
-		MaxConcurrentRequests:  hystrixHeadroom * concurrency,
+		MaxConcurrentRequests:  max(hystrixHeadroom*concurrency, hystrixLeast),
 		RequestVolumeThreshold: requestVolume,
 		SleepWindow:            int(sleepWindow.Milliseconds()),
 		ErrorPercentThreshold:  errorPercent,
