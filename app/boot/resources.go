@@ -19,6 +19,8 @@ import (
 	microregistry "go-micro.dev/v4/registry"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"gorm.io/gorm"
 
 	"backbeat/app/cache"
@@ -183,7 +185,12 @@ func (r *resources) newRegistry() (microregistry.Registry, error) {
 		// A silent network must be noticed; gRPC allows no less.
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 3 * time.Second,
-		Logger:               zap.NewNop(), // what fails is returned to us, who log it
+		// gRPC would wait up to two minutes before it tries an etcd again that was away.
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			MinConnectTimeout: 3 * time.Second,
+		})},
+		Logger: zap.NewNop(), // what fails is returned to us, who log it
 	})
 	if err != nil {
 		return nil, fmt.Errorf("etcd: %w", err)
