@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"sync"
@@ -109,7 +110,7 @@ func TestFrontsAreBounded(t *testing.T) {
 	w, _ := frontWorld(t)
 	for i := range 3 * maxFronts {
 		host := fmt.Sprintf("host%d.test", i)
-		request := httptest.NewRequest("GET", "http://"+host+"/douyin/feed/", nil)
+		request := httptest.NewRequest(http.MethodGet, "http://"+host+"/douyin/feed/", nil)
 		answer := w.do(t, request)
 		want := "http://" + host + "/media/video/aa/bear.mp4"
 		if got := answer.list("video_list")[0]["play_url"]; got != want {
@@ -144,7 +145,7 @@ func TestFrontUnderManyReaders(t *testing.T) {
 func BenchmarkFrontFeed(b *testing.B) {
 	w, _ := frontWorld(b)
 	handler := w.Handler()
-	request := httptest.NewRequest("GET", "http://phone.test:8080/douyin/feed/", nil)
+	request := httptest.NewRequest(http.MethodGet, "http://phone.test:8080/douyin/feed/", nil)
 	b.ReportAllocs()
 	for b.Loop() {
 		handler.ServeHTTP(httptest.NewRecorder(), request)
