@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,7 +34,7 @@ const jaegerPort = 16686
 type ClusterOptions struct {
 	// Program is the built backbeat.
 	Program string
-	// Port is the gateway's; 0 takes a free one.
+	// Port is the gateway's unless Env says where it listens; 0 takes a free one.
 	Port int
 	// Instances of each service and worker, at least 1.
 	Instances int
@@ -205,24 +206,34 @@ func (c *Cluster) startParts(ctx context.Context, dir string, opts ClusterOption
 	if err != nil {
 		return err
 	}
-	port, err := choose(opts.Port)
-	if err != nil {
-		return err
-	}
 	opts.Progress("gateway-1")
-	listen := loopback(port)
-	if opts.Port != 0 {
-		listen = fmt.Sprintf(":%d", opts.Port) // a phone must reach it
-	}
-	gateway, err := c.StartPart(ctx, filepath.Join(dir, "gateway-1"), "gateway-1", opts.Program,
-		[]string{"BACKBEAT_HTTP_LISTEN=" + listen}, Options{Detach: opts.Detach})
+	gateway, err := c.startGateway(ctx, filepath.Join(dir, "gateway-1"), opts)
 	if err != nil {
 		return err
 	}
-	gateway.Addr = loopback(port)
-	c.Base = "http://" + gateway.Addr
 	c.Parts = append(c.Parts, gateway)
-	return nil
+	_, port, err := net.SplitHostPort(gateway.Addr)
+	c.Base = "http://" + net.JoinHostPort("127.0.0.1", port)
+	return err
+}
+
+// startGateway listens where opts.Env says, else on the wanted port of every
+// interface, since a phone must reach it, else on a free one of loopback.
+func (c *Cluster) startGateway(ctx context.Context, dir string, opts ClusterOptions) (*Server, error) {
+	const variable = "BACKBEAT_HTTP_LISTEN"
+	var env []string
+	switch {
+	case c.has(variable):
+	case opts.Port != 0:
+		env = []string{fmt.Sprintf("%s=:%d", variable, opts.Port)}
+	default:
+		port, err := FreePort()
+		if err != nil {
+			return nil, err
+		}
+		env = []string{variable + "=" + loopback(port)}
+	}
+	return c.StartPart(ctx, dir, "gateway-1", opts.Program, env, Options{Detach: opts.Detach})
 }
 
 // StartPart starts one more process of the cluster, of the role its name begins

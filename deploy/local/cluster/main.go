@@ -197,7 +197,7 @@ func show(s state) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	fmt.Printf("\nGateway:  %s (phones: http://<this machine>:%d)\n", s.Base, port)
+	fmt.Printf("\nGateway:  %s (a phone types this machine's address instead)\n", s.Base)
 	if s.JaegerURL != "" {
 		fmt.Printf("Jaeger:   %s\n", s.JaegerURL)
 		if local.OwnJaeger() {
