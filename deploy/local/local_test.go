@@ -79,6 +79,36 @@ func TestDataSurvives(t *testing.T) {
 	}
 }
 
+// A later process finds the data of an earlier one and takes other ports.
+func TestDataOutliveTheirPorts(t *testing.T) {
+	for _, server := range servers {
+		t.Run(server.name, func(t *testing.T) {
+			first := start(t, server.start)
+			if err := server.write(t.Context(), first); err != nil {
+				t.Fatal(err)
+			}
+			if err := first.Stop(); err != nil {
+				t.Fatal(err)
+			}
+			second, err := server.start(t.Context(), first.Dir, local.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := second.Kill(); err != nil {
+					t.Error(err)
+				}
+			})
+			if second.Addr == first.Addr {
+				t.Fatalf("both on %s", second.Addr)
+			}
+			if got, err := server.read(t.Context(), second); got != kept || err != nil {
+				t.Errorf("read %q, %v; want %q", got, err, kept)
+			}
+		})
+	}
+}
+
 func TestWipeForgets(t *testing.T) {
 	for _, server := range servers {
 		t.Run(server.name, func(t *testing.T) {

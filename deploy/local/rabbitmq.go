@@ -44,7 +44,7 @@ func StartRabbitMQ(ctx context.Context, dir string, opts Options) (*RabbitMQ, er
 	s := &Server{Name: "rabbitmq", Addr: loopback(port), Dir: dir, opts: opts}
 	s.URL = "amqp://guest:guest@" + s.Addr + "/"
 	s.spec = spec{
-		prepare: func(context.Context) error {
+		configure: func() error {
 			if err := os.WriteFile(s.path("enabled_plugins"), []byte("[rabbitmq_management].\n"), 0o644); err != nil {
 				return err
 			}

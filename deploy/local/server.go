@@ -54,6 +54,9 @@ type Server struct {
 type spec struct {
 	// prepare fills the empty data folder before the first start; may be nil.
 	prepare func(ctx context.Context) error
+	// configure writes what names the ports, before each start: the data may come
+	// from an earlier life on others. It may be nil.
+	configure func() error
 	// commands are started in order. The last one is the server, those before
 	// it are what it leans on.
 	commands func() []*exec.Cmd
@@ -94,6 +97,11 @@ func (s *Server) Start(ctx context.Context) error {
 func (s *Server) start(ctx context.Context) error {
 	if err := s.prepare(ctx); err != nil {
 		return err
+	}
+	if s.spec.configure != nil {
+		if err := s.spec.configure(); err != nil {
+			return err
+		}
 	}
 	log, err := os.OpenFile(s.path("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
