@@ -2,13 +2,9 @@ package cache
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"os"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -103,7 +99,7 @@ func (r *Redis) do(ctx context.Context, n int, queue func(context.Context, redis
 // that is down at the start, or later, makes calls fail within Timeout and is
 // used again once it is back. Commands become spans of their context's trace.
 func Dial(cfg config.Redis) (redis.UniversalClient, error) {
-	secure, err := tlsConfig(cfg)
+	secure, err := cfg.TLS.Client()
 	if err != nil {
 		return nil, errs.Wrap(errs.Internal, err, "redis.tls")
 	}
@@ -140,34 +136,4 @@ type library struct{ log *slog.Logger }
 // report, so this is for those who look closely.
 func (l library) Printf(ctx context.Context, format string, args ...any) {
 	l.log.DebugContext(ctx, "redis", "message", fmt.Sprintf(format, args...))
-}
-
-// tlsConfig returns nil for plain text.
-func tlsConfig(cfg config.Redis) (*tls.Config, error) {
-	if cfg.TLS == (config.TLS{}) {
-		return nil, nil
-	}
-	host, _, err := net.SplitHostPort(cfg.Addr)
-	if err != nil {
-		return nil, err
-	}
-	secure := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
-	if cfg.TLS.CA != "" {
-		pem, err := os.ReadFile(cfg.TLS.CA)
-		if err != nil {
-			return nil, err
-		}
-		secure.RootCAs = x509.NewCertPool()
-		if !secure.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no certificate", cfg.TLS.CA)
-		}
-	}
-	if cfg.TLS.Cert != "" {
-		certificate, err := tls.LoadX509KeyPair(cfg.TLS.Cert, cfg.TLS.Key)
-		if err != nil {
-			return nil, err
-		}
-		secure.Certificates = []tls.Certificate{certificate}
-	}
-	return secure, nil
 }
