@@ -157,7 +157,7 @@ func (r *run) during(what string, steps ...func() error) error {
 func (r *run) blame(c faultCase) (wrong []string) {
 	n := 0
 	for _, s := range r.samples {
-		excused := s.outcome == served || s.outcome == refused && c.excuse != nil && (c.excuse(r, s) || r.scale.patient)
+		excused := s.outcome == served || s.outcome == refused && (r.scale.patient || c.excuse != nil && c.excuse(r, s))
 		if excused {
 			continue
 		}

@@ -47,7 +47,7 @@ func cases() []faultCase {
 			name: "discovery-lost", fault: "etcd stopped for 60 s, its data wiped, started",
 			promise: "0 failures from discovery; every instance registered again ≤ 10 s",
 			mix:     mixed, rate: 100, before: 3 * time.Second, after: 5 * time.Second, drain: 10 * time.Second,
-			hurt: discoveryLost, excuse: seldom,
+			hurt: discoveryLost,
 		},
 		{
 			name: "database-killed", fault: "kill -9 of MariaDB, back after 5 s, three times",
