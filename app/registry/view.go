@@ -37,7 +37,8 @@ type entry struct {
 
 // run follows etcd until ctx ends.
 func (v *view) run(ctx context.Context) {
-	for ctx.Err() == nil {
+	v.read(ctx)
+	for {
 		v.follow(ctx)
 		if !pause(ctx, 0) {
 			return
@@ -50,15 +51,12 @@ func (v *view) run(ctx context.Context) {
 func (v *view) follow(ctx context.Context) {
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// The first ring comes when the watch stands, so that nothing slips between
-	// it and a reading.
-	rings := v.client.Watch(clientv3.WithRequireLeader(watching), v.prefix, clientv3.WithPrefix(), clientv3.WithCreatedNotify())
+	// From where the latest reading ended, so that no deletion slips between the
+	// two: a key whose deletion was not seen stays much longer.
+	rings := v.client.Watch(clientv3.WithRequireLeader(watching), v.prefix, clientv3.WithPrefix(), clientv3.WithRev(v.revision+1))
 	ticks := time.NewTicker(rereadEvery)
 	defer ticks.Stop()
 	for {
-		if fresh := v.read(ctx); !fresh {
-			return
-		}
 		select {
 		case <-ctx.Done():
 			return
@@ -66,6 +64,7 @@ func (v *view) follow(ctx context.Context) {
 		case ring, open := <-rings:
 			if !open || ring.Err() != nil {
 				v.log.Debug("the watch on etcd ended", "error", ring.Err())
+				v.read(ctx) // what it would have begun with may be compacted
 				return
 			}
 			for _, event := range ring.Events {
@@ -73,6 +72,9 @@ func (v *view) follow(ctx context.Context) {
 					known.deleted = true
 				}
 			}
+		}
+		if fresh := v.read(ctx); !fresh {
+			return
 		}
 	}
 }
