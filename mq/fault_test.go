@@ -177,15 +177,13 @@ func (c *counted) Publish(ctx context.Context, queue mq.Queue, message mq.Messag
 }
 
 func shortOfMemory(l *lab, server *local.RabbitMQ) {
-	settings := filepath.Join(server.Dir, "rabbitmq.conf")
-	before, err := os.ReadFile(settings)
-	must(l, err)
-	restart := func(config []byte) {
+	settings := filepath.Join(server.Dir, "advanced.config")
+	restart := func(config string) {
 		must(l, server.Kill())
-		must(l, os.WriteFile(settings, config, 0o644))
+		must(l, os.WriteFile(settings, []byte(config), 0o644))
 		must(l, server.Start(l.Context()))
 	}
-	restart(append(slices.Clone(before), "vm_memory_high_watermark.absolute = 1MB\n"...))
+	restart("[{rabbit, [{vm_memory_high_watermark, {absolute, 1000000}}]}].\n")
 	rabbit := startRabbit(l, server.URL, confirm, l.deps)
 	harness.Eventually(l, soon, func() error {
 		took, err := timed(func() error { return rabbit.Publish(l.Context(), l.queue, mq.Message{}) })
@@ -195,7 +193,7 @@ func shortOfMemory(l *lab, server *local.RabbitMQ) {
 		}
 		return nil
 	}, "knowing that the broker blocks")
-	restart(before)
+	restart("[].\n")
 	published(l, rabbit, "after")
 }
 
