@@ -21,6 +21,7 @@ type Config struct {
 	Jaeger Jaeger `yaml:"jaeger"`
 	Token  Token  `yaml:"token"`
 	RPC    RPC    `yaml:"rpc"`
+	Admin  Admin  `yaml:"admin"`
 	Limits Limits `yaml:"limits"`
 	Log    Log    `yaml:"log"`
 	Time   Time   `yaml:"time"`
@@ -38,6 +39,11 @@ type HTTP struct {
 	TrustedProxies []string `yaml:"trusted_proxies"`
 	// Drain bounds how long requests in flight may take after SIGTERM.
 	Drain time.Duration `yaml:"drain"`
+}
+
+// Admin is where a process shows metrics and profiles; empty is nowhere.
+type Admin struct {
+	Listen string `yaml:"listen"`
 }
 
 // Data is the folder for what an embedded instance keeps and uploads are staged in.

@@ -55,6 +55,7 @@ func (c *Config) Validate() []error {
 	check(slices.Contains([]string{"const", "probabilistic", "ratelimiting"}, c.Jaeger.Sampler), "jaeger.sampler", "%q is none of const, probabilistic, ratelimiting", c.Jaeger.Sampler)
 	check(c.Jaeger.SamplerParam >= 0, "jaeger.sampler_param", "must not be negative")
 	check(c.Token.Life > 0, "token.life", "must be positive")
+	check(c.Admin.Listen == "" || isListen(c.Admin.Listen), "admin.listen", "%q is not host:port", c.Admin.Listen)
 	check(isListen(c.RPC.Listen), "rpc.listen", "%q is not host:port", c.RPC.Listen)
 	for _, t := range []struct {
 		key string

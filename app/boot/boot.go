@@ -12,9 +12,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"time"
 
+	"backbeat/app/admin"
 	"backbeat/app/trace"
 	"backbeat/config"
 )
@@ -33,6 +35,7 @@ type Part struct {
 
 // part is what a role's start returns.
 type part struct {
+	name    string
 	address string
 	// stop drains the role: it returns when nothing of it runs any more, or with
 	// an error when ctx ended first.
@@ -53,32 +56,43 @@ func Run(ctx context.Context, cfg *config.Config, names []string, log *slog.Logg
 
 	var running []part
 	var started []Part
-	failed := make(chan error, len(chosen))
+	failed := make(chan error, len(chosen)+1)
+	run := func(p part) {
+		running = append(running, p)
+		if p.failed == nil {
+			return
+		}
+		go func() {
+			if err := <-p.failed; err != nil {
+				failed <- fmt.Errorf("%s: %w", p.name, err)
+			}
+		}()
+	}
 	defer func() {
 		// Not ctx: it has ended, and draining needs its own time.
-		for i, p := range slices.Backward(running) {
+		for _, p := range slices.Backward(running) {
 			stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout+cfg.HTTP.Drain)
 			if stopErr := p.stop(stopping); stopErr != nil {
-				err = errors.Join(err, fmt.Errorf("stopping %s: %w", chosen[i].name, stopErr))
+				err = errors.Join(err, fmt.Errorf("stopping %s: %w", p.name, stopErr))
 			}
 			cancel()
-			log.Debug("stopped", "role", chosen[i].name)
+			log.Debug("stopped", "role", p.name)
 		}
 	}()
+	if cfg.Admin.Listen != "" {
+		p, err := startAdmin(ctx, shared)
+		if err != nil {
+			return err
+		}
+		run(p)
+	}
 	for _, r := range chosen {
 		p, err := startRole(ctx, r, shared)
 		if err != nil {
 			return fmt.Errorf("starting %s: %w", r.name, err)
 		}
-		running = append(running, p)
+		run(p)
 		started = append(started, Part{Role: r.name, Does: r.does, Address: p.address})
-		if p.failed != nil {
-			go func() {
-				if err := <-p.failed; err != nil {
-					failed <- fmt.Errorf("%s: %w", r.name, err)
-				}
-			}()
-		}
 		log.Debug("started", "role", r.name, "address", p.address)
 	}
 	ready(started)
@@ -105,7 +119,24 @@ func startRole(ctx context.Context, r role, shared *resources) (part, error) {
 			return part{}, err
 		}
 	}
-	return r.start(ctx, s)
+	p, err := r.start(ctx, s)
+	p.name = r.name
+	return p, err
+}
+
+// startAdmin opens the port for those who operate the process. It is no role: every
+// process may have one.
+func startAdmin(ctx context.Context, shared *resources) (part, error) {
+	listener, err := net.Listen("tcp", shared.cfg.Admin.Listen)
+	if err != nil {
+		return part{}, fmt.Errorf("admin.listen: %w", err)
+	}
+	p := work(ctx, func(ctx context.Context) error {
+		return admin.Serve(ctx, listener, admin.Handler(admin.NewMetrics()), shared.log)
+	})
+	p.name, p.address = "admin", listener.Addr().String()
+	shared.log.Info("metrics and profiles", "address", p.address)
+	return p, nil
 }
 
 // choose returns the named roles in the table's order, all of them for no name,
