@@ -61,6 +61,9 @@ type inHand struct {
 	Message
 	// ref is what the queue knows this hand-over by.
 	ref uint64
+	// again is true when another consumer was handed it before, and ended without
+	// settling it.
+	again bool
 	// trace is the publisher's span context.
 	trace map[string]string
 }
@@ -83,6 +86,19 @@ type deliverer struct {
 	handle Handler
 	settle settler
 	deps   Deps
+}
+
+// noteAgain tells the operator what a consumer that died left to this one.
+func (d *deliverer) noteAgain(batch []inHand) {
+	n := 0
+	for _, message := range batch {
+		if message.again {
+			n++
+		}
+	}
+	if n > 0 {
+		d.deps.Log.Info("messages are handed over again", "queue", d.queue.Name, "messages", n)
+	}
 }
 
 // deliver hands the batch over and settles each message of it. It gives up with
@@ -128,6 +144,7 @@ func (d *deliverer) call(ctx context.Context, batch []Message) (err error) {
 			err = errs.Wrap(errs.Internal, fmt.Errorf("panic: %v", cause), "handling %s", d.queue.Name)
 		}
 	}()
+	provoke(batch)
 	return d.handle(ctx, batch)
 }
 

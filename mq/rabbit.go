@@ -211,6 +211,7 @@ func unpack(delivery amqp.Delivery) inHand {
 	message := inHand{
 		Message: Message{ID: delivery.MessageId, Type: delivery.Type, Body: delivery.Body},
 		ref:     delivery.DeliveryTag,
+		again:   delivery.Redelivered,
 		trace:   map[string]string{},
 	}
 	for key, value := range delivery.Headers {

@@ -105,6 +105,7 @@ func (r *Rabbit) consume(stop context.Context, session *session, queue Queue, ha
 		case len(batch) == 0:
 			return errIdle
 		}
+		d.noteAgain(batch)
 		if err := d.deliver(stop, held, batch); err != nil {
 			return err
 		}

@@ -11,9 +11,13 @@ import (
 
 // StartBackbeat starts the program backbeat with the given roles, and env over
 // the bare environment of every server. Name tells instances apart. It is ready
-// when it says so in its log.
+// when it says so in its log, and shows its metrics and profiles at Metrics.
 func StartBackbeat(ctx context.Context, dir, name, program string, roles, env []string, opts Options) (*Server, error) {
-	s := &Server{Name: name, Dir: dir, opts: opts}
+	port, err := FreePort()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Name: name, Dir: dir, Metrics: "http://" + loopback(port), opts: opts}
 	var from int64 // where the log of this start begins
 	s.spec = spec{
 		commands: func() []*exec.Cmd {
@@ -22,7 +26,7 @@ func StartBackbeat(ctx context.Context, dir, name, program string, roles, env []
 				from = log.Size()
 			}
 			cmd := s.command(program, append(roles, opts.Args...)...)
-			cmd.Env = s.environment(append([]string{"BACKBEAT_LOG_FORMAT=json"}, env...)...)
+			cmd.Env = s.environment(append([]string{"BACKBEAT_LOG_FORMAT=json", "BACKBEAT_ADMIN_LISTEN=" + loopback(port)}, env...)...)
 			return []*exec.Cmd{cmd}
 		},
 		ready: func(context.Context) (err error) {
