@@ -1,5 +1,5 @@
 // Package command is what one can type after `backbeat`: run, a list of roles,
-// config, dead, demo. Each command is a row of the table below.
+// config, dead, demo, seed. Each command is a row of the table below.
 package command
 
 import (
@@ -44,6 +44,7 @@ func entries() []entry {
 		{"config", "check | show", "report all faults of the configuration, or print it with secrets masked", configure},
 		{"dead", "list | show ID | replay ID…", "look at messages that were given up, put them back", dead},
 		{"demo", "[-url BASE] [-users N] [-clips N]", "fill a running instance with people and clips", fill},
+		{"seed", "[-users N] [-videos N] [-likes N] …", "fill an empty database in bulk, for load tests", seedDatabase},
 		{"version", "", "print the version", printVersion},
 	}
 }
