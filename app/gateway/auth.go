@@ -16,6 +16,9 @@ const (
 	required
 )
 
+// String returns the policy's name.
+func (p policy) String() string { return [...]string{"open", "lenient", "optional", "required"}[p] }
+
 // authenticate returns the user that the token was signed for, 0 for an
 // anonymous one. No other parameter says who is asking.
 func (g *Gateway) authenticate(p policy, token string) (int64, error) {

@@ -95,6 +95,10 @@ func TestHostileTokensAreRefused(t *testing.T) {
 		{"dots", ".."},
 		{"too long", strings.Repeat("a", maxTokenBytes+1)},
 		{"payload swapped", parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"8","exp":99999999999}`)) + "." + parts[2]},
+		{"unused bits of the signature set", good[:len(good)-1] + string(good[len(good)-1]+1)},
+		{"a line end at the end", good + "\n"},
+		{"a line end within", parts[0] + "\r\n." + parts[1] + "." + parts[2]},
+		{"padding", good + "="},
 		{"signature cut", parts[0] + "." + parts[1] + "."},
 		{"alg none", made(jwt.SigningMethodNone, "k1", jwt.UnsafeAllowNoneSignatureType, claims(plain))},
 		{"alg HS512 with our key", made(jwt.SigningMethodHS512, "k1", secret, claims(plain))},
@@ -154,18 +158,6 @@ func TestBadKeyListsAreRefused(t *testing.T) {
 			}
 		})
 	}
-}
-
-func FuzzVerify(f *testing.F) {
-	keys := parse(f, keyOf("k1", 'a'), noon)
-	f.Add(sign(f, keys, 7))
-	f.Add("a.b.c")
-	foreign := parse(f, keyOf("k1", 'b'), noon)
-	f.Fuzz(func(t *testing.T, signed string) {
-		if _, err := foreign.Verify(signed); err == nil {
-			t.Errorf("accepted %q", signed)
-		}
-	})
 }
 
 func BenchmarkVerify(b *testing.B) {
