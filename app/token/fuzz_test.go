@@ -68,7 +68,7 @@ func FuzzClaims(f *testing.F) {
 // FuzzParseKeys reads lists of keys.
 func FuzzParseKeys(f *testing.F) {
 	one, two := keyOf("k1", 'a'), keyOf("k2", 'b')
-	for _, list := range []string{"", ",", one, one + "," + two, " " + one + " , " + two, one + "," + one, "k1:", ":" + one, "k1:***", one + "\n"} {
+	for _, list := range []string{"", ",", one, one + "," + two, " " + one + " , " + two, one + "," + one, "k1:", ":" + one, "k1:***", one + "\n", keyOf("\xff", 'a'), keyOf(strings.Repeat("k", 900), 'a')} {
 		f.Add(list)
 	}
 	f.Fuzz(func(t *testing.T, list string) {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -23,6 +24,9 @@ const minKeyBytes = 32
 
 // maxTokenBytes bounds what a stranger can make us parse; ours have about 180.
 const maxTokenBytes = 1024
+
+// maxKeyID bounds a key's id, which every token holds.
+const maxKeyID = 64
 
 // key is one signing key with the id that tokens name it by.
 type key struct {
@@ -39,7 +43,7 @@ type Keys struct {
 }
 
 // ParseKeys reads "kid:base64,kid:base64,…". Each key has at least 32 bytes and
-// an id of its own. Tokens it signs live for life by now's clock.
+// an id of its own, which takes at most 64. Tokens it signs live for life by now's clock.
 func ParseKeys(list string, life time.Duration, now func() time.Time) (*Keys, error) {
 	k := &Keys{life: life, now: now, parser: jwt.NewParser(
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
@@ -50,7 +54,7 @@ func ParseKeys(list string, life time.Duration, now func() time.Time) (*Keys, er
 	seen := map[string]bool{}
 	for i, entry := range strings.Split(list, ",") {
 		id, encoded, found := strings.Cut(strings.TrimSpace(entry), ":")
-		if !found || id == "" {
+		if !found || id == "" || len(id) > maxKeyID || !utf8.ValidString(id) {
 			return nil, fmt.Errorf("token key %d is not of the form kid:base64", i+1)
 		}
 		secret, err := base64.StdEncoding.DecodeString(encoded)

@@ -146,6 +146,8 @@ func TestBadKeyListsAreRefused(t *testing.T) {
 		{"empty", ""},
 		{"no id", ":" + strings.Repeat("a", 44)},
 		{"no colon", "k1"},
+		{"an id no JSON can hold", keyOf("\xff", 'a')},
+		{"an id that fills the token", keyOf(strings.Repeat("k", maxKeyID+1), 'a')},
 		{"not base64", "k1:***"},
 		{"too short", "k1:" + base64.StdEncoding.EncodeToString([]byte("short"))},
 		{"listed twice", keyOf("k1", 'a') + "," + keyOf("k1", 'b')},
