@@ -28,6 +28,9 @@ const (
 	maxHeader = 64 << 10
 	// maxUploads bounds the uploads in progress; each may have a temporary file.
 	maxUploads = 64
+	// maxHashing bounds the requests that wait for a password to be hashed: they
+	// must be answered before those who wait give up.
+	maxHashing = 64
 	// commandShare is how much of the requests in progress one command may have.
 	commandShare = 4
 )
@@ -57,23 +60,25 @@ type Deps struct {
 
 // Gateway answers the app over HTTP. Build it with New.
 type Gateway struct {
-	cfg      Config
-	keys     *token.Keys
-	media    media.Store
-	tracer   opentracing.Tracer
-	log      *slog.Logger
-	now      func() time.Time
-	zone     *time.Location
-	proxies  []netip.Prefix
-	limits   *limits
-	stager   *stager
-	files    http.Handler
-	web      http.Handler
-	memory   *memory
-	fronts   *fronts
-	rpc      *commands
-	admitted chan struct{}
-	paths    map[string]*resource
+	cfg     Config
+	keys    *token.Keys
+	media   media.Store
+	tracer  opentracing.Tracer
+	log     *slog.Logger
+	now     func() time.Time
+	zone    *time.Location
+	proxies []netip.Prefix
+	limits  *limits
+	stager  *stager
+	files   http.Handler
+	web     http.Handler
+	memory  *memory
+	fronts  *fronts
+	rpc     *commands
+	// concurrency and hashing let requests in, by their load.
+	concurrency *concurrency
+	hashing     chan struct{}
+	paths       map[string]*resource
 }
 
 // New builds a gateway and configures its circuits, which belong to the process:
@@ -89,12 +94,13 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	}
 	g := &Gateway{
 		cfg: cfg, keys: deps.Keys, media: deps.Media, tracer: deps.Tracer, log: deps.Log, now: deps.Now, zone: zone,
-		stager:   stager,
-		files:    newFiles(deps.Media, deps.Log),
-		web:      webHandler(),
-		memory:   newMemory(),
-		fronts:   newFronts(deps.Now),
-		admitted: make(chan struct{}, cfg.Limits.Concurrency),
+		stager:      stager,
+		files:       newFiles(deps.Media, deps.Log),
+		web:         webHandler(),
+		memory:      newMemory(),
+		fronts:      newFronts(deps.Now),
+		concurrency: newConcurrency(cfg.Limits.Concurrency, deps.Now),
+		hashing:     make(chan struct{}, maxHashing),
 	}
 	if g.proxies, err = networks(cfg.HTTP.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("trusted proxies of the gateway: %w", err)

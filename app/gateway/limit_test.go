@@ -149,7 +149,7 @@ func TestUserIsLimited(t *testing.T) {
 			}
 			before := w.services.count("")
 			var got said
-			if rt.upload {
+			if rt.load == uploading {
 				got = post(t, w, "", "title", "Bear", "token", w.token(t, bob), "data", string(mp4))
 			} else {
 				got = w.ask(t, rt.method, rt.path, bob, good[rt.path]...)

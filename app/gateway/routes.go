@@ -16,39 +16,51 @@ type route struct {
 	// path has a final slash; it is served without one too (API §1.1).
 	path   string
 	policy policy
-	// upload is true where a file comes with the parameters.
-	upload bool
+	// load is what answering costs, by which requests are let in.
+	load load
 	// empty is the answer of a failure: all keys, with empty values.
 	empty  func() answer
 	handle endpoint
 }
 
+// load is what a request costs.
+type load int
+
+const (
+	light load = iota
+	// hashing takes 30 ms of a core and waits its turn for it.
+	hashing
+	// uploading brings a file with the parameters. It is bounded by itself and takes
+	// as long as the client's network does.
+	uploading
+)
+
 // routes is the API.
 func routes() []route {
 	const get, post = http.MethodGet, http.MethodPost
 	return []route{
-		{get, "/douyin/feed/", lenient, false, noFeed, (*Gateway).feed},
+		{get, "/douyin/feed/", lenient, light, noFeed, (*Gateway).feed},
 
-		{post, "/douyin/user/register/", open, false, noSession, (*Gateway).registerUser},
-		{post, "/douyin/user/login/", open, false, noSession, (*Gateway).login},
-		{get, "/douyin/user/", required, false, noUser, (*Gateway).profile},
+		{post, "/douyin/user/register/", open, hashing, noSession, (*Gateway).registerUser},
+		{post, "/douyin/user/login/", open, hashing, noSession, (*Gateway).login},
+		{get, "/douyin/user/", required, light, noUser, (*Gateway).profile},
 
-		{post, "/douyin/publish/action/", required, true, noPlain, (*Gateway).publish},
-		{get, "/douyin/publish/list/", optional, false, noVideos, (*Gateway).works},
+		{post, "/douyin/publish/action/", required, uploading, noPlain, (*Gateway).publish},
+		{get, "/douyin/publish/list/", optional, light, noVideos, (*Gateway).works},
 
-		{post, "/douyin/favorite/action/", required, false, noPlain, (*Gateway).like},
-		{get, "/douyin/favorite/list/", optional, false, noVideos, (*Gateway).liked},
+		{post, "/douyin/favorite/action/", required, light, noPlain, (*Gateway).like},
+		{get, "/douyin/favorite/list/", optional, light, noVideos, (*Gateway).liked},
 
-		{post, "/douyin/comment/action/", required, false, noComment, (*Gateway).comment},
-		{get, "/douyin/comment/list/", optional, false, noComments, (*Gateway).comments},
+		{post, "/douyin/comment/action/", required, light, noComment, (*Gateway).comment},
+		{get, "/douyin/comment/list/", optional, light, noComments, (*Gateway).comments},
 
-		{post, "/douyin/relation/action/", required, false, noPlain, (*Gateway).follow},
-		{get, "/douyin/relation/follow/list/", optional, false, noUsers, (*Gateway).following},
-		{get, "/douyin/relation/follower/list/", optional, false, noUsers, (*Gateway).followers},
-		{get, "/douyin/relation/friend/list/", required, false, noFriends, (*Gateway).friends},
+		{post, "/douyin/relation/action/", required, light, noPlain, (*Gateway).follow},
+		{get, "/douyin/relation/follow/list/", optional, light, noUsers, (*Gateway).following},
+		{get, "/douyin/relation/follower/list/", optional, light, noUsers, (*Gateway).followers},
+		{get, "/douyin/relation/friend/list/", required, light, noFriends, (*Gateway).friends},
 
-		{get, "/douyin/message/chat/", required, false, noMessages, (*Gateway).chat},
-		{post, "/douyin/message/action/", required, false, noPlain, (*Gateway).send},
+		{get, "/douyin/message/chat/", required, light, noMessages, (*Gateway).chat},
+		{post, "/douyin/message/action/", required, light, noPlain, (*Gateway).send},
 	}
 }
 

@@ -110,12 +110,12 @@ func (g *Gateway) serveRoute(rec *recorder, r *http.Request, rt *route, from sen
 	writeAnswer(rec, http.StatusOK, a)
 }
 
-// answer admits, decodes and authenticates a request and has its endpoint answer.
+// answer decodes, admits and authenticates a request and has its endpoint answer.
 // Readers of bodies get the server's own writer: they tell it to close the
 // connection of a client that sends too much.
 func (g *Gateway) answer(rec *recorder, r *http.Request, rt *route, q *request) (answer, error) {
 	var err error
-	if rt.upload { // these are bounded by themselves, and take long
+	if rt.load == uploading {
 		q.upload, err = g.stager.receive(rec.ResponseWriter, r)
 		if err != nil {
 			return nil, err
@@ -123,15 +123,16 @@ func (g *Gateway) answer(rec *recorder, r *http.Request, rt *route, q *request) 
 		defer q.upload.close()
 		q.params = params(nil).add(q.upload.fields).parse(r.URL.RawQuery)
 	} else {
-		select {
-		case g.admitted <- struct{}{}:
-			defer func() { <-g.admitted }()
-		default:
-			return nil, errs.New(errs.Exhausted, "")
-		}
+		// Read before it counts as in progress: a client that takes its time to
+		// send a form must not keep the others out.
 		if q.params, err = decode(rec.ResponseWriter, r); err != nil {
 			return nil, err
 		}
+		leave, err := g.admit(rt, q)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
 	}
 	if q.viewer, err = g.authenticate(rt.policy, q.params.get("token")); err != nil {
 		return nil, err
@@ -141,6 +142,30 @@ func (g *Gateway) answer(rec *recorder, r *http.Request, rt *route, q *request) 
 		return nil, err
 	}
 	return rt.handle(g, r.Context(), q)
+}
+
+// admit lets a request in, and returns what it does when it is answered. Only whole
+// pages tell how quick the machine is: others wait for something that is sick.
+func (g *Gateway) admit(rt *route, q *request) (leave func(), err error) {
+	if rt.load == hashing {
+		select {
+		case g.hashing <- struct{}{}:
+			return func() { <-g.hashing }, nil
+		default:
+			return nil, errs.New(errs.Exhausted, "登录人数过多，请稍后再试")
+		}
+	}
+	if err := g.concurrency.enter(); err != nil {
+		return nil, err
+	}
+	begun := time.Now()
+	return func() {
+		took := time.Since(begun)
+		if rt.method != http.MethodGet || q.missing.String() != "" {
+			took = 0
+		}
+		g.concurrency.leave(took)
+	}, nil
 }
 
 // finish ends the span and writes the log's line. Neither holds the query.

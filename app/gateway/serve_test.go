@@ -135,11 +135,12 @@ func TestPanicWithinAnAnswerCutsItOff(t *testing.T) {
 
 func TestOverloadIsRefused(t *testing.T) {
 	w := newWorld(t, func(c *Config, _ *Deps) { c.Limits.Concurrency = 2 })
-	for range 2 {
-		w.admitted <- struct{}{}
+	fill(t, w.concurrency)
+	for range maxHashing {
+		w.hashing <- struct{}{}
 	}
 	for _, rt := range routes() {
-		if rt.upload {
+		if rt.load == uploading {
 			continue
 		}
 		got := w.ask(t, rt.method, rt.path, bob, good[rt.path]...)
@@ -151,7 +152,7 @@ func TestOverloadIsRefused(t *testing.T) {
 	if n := w.services.count(""); n != 0 {
 		t.Errorf("%d calls under overload", n)
 	}
-	<-w.admitted
+	empty(w.concurrency, 1, 0)
 	for range 3 {
 		if got := w.ask(t, http.MethodGet, "/douyin/user/", bob); got.code() != 0 {
 			t.Errorf("with room again: %s", got.raw)
@@ -192,7 +193,7 @@ func TestNothingSecretIsLoggedOrTraced(t *testing.T) {
 	own := w.token(t, bob)
 	w.services.down("favorite.")
 	for _, rt := range routes() {
-		if !rt.upload {
+		if rt.load != uploading {
 			w.ask(t, rt.method, rt.path, bob, append([]string{"password", "hunter2"}, good[rt.path]...)...)
 		}
 	}

@@ -1,0 +1,68 @@
+package gateway
+
+import (
+	"runtime"
+	"sync"
+	"time"
+
+	"backbeat/app/errs"
+)
+
+const (
+	// slowAnswer is well below rpc.read_budget: were it longer, parts of a page would
+	// time out, and circuits open, before fewer requests were let in.
+	slowAnswer = 100 * time.Millisecond
+	// adaptEvery is how often the limit may shrink.
+	adaptEvery = 50 * time.Millisecond
+	shrink     = 0.9
+	// leastPerCore requests are always let in: pages that wait for a sick part take
+	// long and cost nothing.
+	leastPerCore = 32
+)
+
+// concurrency bounds the requests in progress by what the machine can take just now.
+// It lets in more while answers are quick, up to a fixed most, and fewer once they
+// take longer than a moment: what is let in beyond that only makes all wait, until
+// nothing is answered in time. It is safe for concurrent use.
+type concurrency struct {
+	now func() time.Time
+
+	mu          sync.Mutex
+	least, most float64
+	limit       float64
+	inside      int
+	shrunk      time.Time
+}
+
+func newConcurrency(most int, now func() time.Time) *concurrency {
+	least := min(float64(most), float64(leastPerCore*runtime.GOMAXPROCS(0)))
+	return &concurrency{now: now, least: least, most: float64(most), limit: min(float64(most), 4*least)}
+}
+
+// enter lets a request in, or refuses it with Exhausted.
+func (a *concurrency) enter() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if float64(a.inside) >= a.limit {
+		return errs.New(errs.Exhausted, "")
+	}
+	a.inside++
+	return nil
+}
+
+// leave ends a request. Took is how long its answer took, 0 if that says nothing
+// about the machine.
+func (a *concurrency) leave(took time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	full := float64(a.inside) >= a.limit/2
+	a.inside--
+	switch {
+	case took > slowAnswer:
+		if now := a.now(); now.Sub(a.shrunk) >= adaptEvery {
+			a.limit, a.shrunk = max(a.least, a.limit*shrink), now
+		}
+	case took > 0 && full:
+		a.limit = min(a.most, a.limit+1/a.limit) // by one in the time that all inside take
+	}
+}
