@@ -1,7 +1,7 @@
 # Every target works on a fresh clone with Go, git and make; what else is needed
 # the targets install (Debian packages) or name.
 .DEFAULT_GOAL := help
-.PHONY: help run demo test fault cluster cluster-down generate lint build ci
+.PHONY: help run demo test fuzz fault cluster cluster-down generate lint build ci
 
 TOOLS := go tool -modfile=test/tools/go.mod
 
@@ -16,6 +16,12 @@ demo: ## fill a running instance (URL=http://127.0.0.1:8080) with people and cli
 
 test: ## all tests, with -race, against real servers that this installs and starts
 	go run ./test/run -- go test -race -timeout 30m ./...
+
+fuzz: ## every fuzz target for a minute, or FUZZTIME=10s for less of it
+	@grep -rno --include='*_test.go' '^func Fuzz[A-Za-z]*' app config mq | while IFS=: read -r file _ target; do \
+		echo "== $${target#func } in $${file%/*}"; \
+		go test -run '^$$' -fuzz "^$${target#func }\$$" -fuzztime $(or $(FUZZTIME),1m) "./$${file%/*}" || exit 1; \
+	done
 
 fault: ## every promise under its fault, or CASE=name; LOAD=0.3 TIME=0.3 for less of it
 	go run ./test/fault -load $(or $(LOAD),1) -time $(or $(TIME),1) $(CASE)

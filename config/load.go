@@ -179,10 +179,15 @@ func masked(secret string) string {
 	if err != nil || u.Host == "" && u.Scheme != "sqlite" {
 		return mask
 	}
+	dropped := u.RawQuery + u.Fragment
 	if _, has := u.User.Password(); has {
 		u.User = url.UserPassword(u.User.Username(), mask)
 	}
-	// A parameter may hold a password too; none of ours needs showing.
-	u.RawQuery = ""
+	// A parameter may hold a password too; none of ours needs showing. Where an @
+	// is left over, a # or / that nobody escaped has cut the password in two.
+	u.RawQuery, u.Fragment, u.RawFragment = "", "", ""
+	if strings.Contains(u.Path+dropped, "@") {
+		return mask
+	}
 	return u.String()
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"strconv"
@@ -221,7 +222,8 @@ func unpack(delivery amqp.Delivery) inHand {
 		}
 	}
 	if attempts, ok := delivery.Headers[attemptsHeader].(int64); ok {
-		message.Attempt = int(attempts)
+		// Whatever else may write there, no message lives for ever.
+		message.Attempt = int(min(max(0, attempts), math.MaxInt32))
 	}
 	return message
 }

@@ -56,7 +56,11 @@ func (*traceparent) Extract(carrier any) (jaeger.SpanContext, error) {
 		return parse(w3c)
 	}
 	if own != "" {
-		return jaeger.ContextFromString(own)
+		sc, err := jaeger.ContextFromString(own)
+		if err == nil && !sc.IsValid() {
+			err = opentracing.ErrSpanContextCorrupted
+		}
+		return sc, err
 	}
 	return jaeger.SpanContext{}, opentracing.ErrSpanContextNotFound
 }

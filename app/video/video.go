@@ -1,12 +1,14 @@
 package video
 
 import (
+	"fmt"
 	"log/slog"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 	"gorm.io/gorm"
 
+	"backbeat/app/errs"
 	"backbeat/app/id"
 	"backbeat/mq"
 	"backbeat/proto/event"
@@ -32,6 +34,15 @@ const (
 func job(kind string, id int64) (mq.Message, error) {
 	body, err := proto.Marshal(&event.VideoPublish{VideoId: id})
 	return mq.Message{Type: kind, Body: body}, err
+}
+
+// readJob returns whom a job of the kind is about; what it can't read it never will.
+func readJob(kind string, message mq.Message) (int64, error) {
+	var asked event.VideoPublish
+	if err := proto.Unmarshal(message.Body, &asked); err != nil || message.Type != kind || asked.VideoId <= 0 {
+		return 0, errs.Wrap(errs.Invalid, fmt.Errorf("not a %s", kind), "reading a %s", message.Type)
+	}
+	return asked.VideoId, nil
 }
 
 // Deps is what the service works with.

@@ -128,11 +128,11 @@ func (w *Worker) consume(stop context.Context, from lane) error {
 // handle brings an upload one step on: to published, to failed or into the slow
 // lane. An upload that is there already only gets what may be missing.
 func (w *Worker) handle(ctx context.Context, from lane, message mq.Message) error {
-	var asked event.VideoPublish
-	if err := proto.Unmarshal(message.Body, &asked); err != nil || message.Type != from.kind {
-		return errs.Wrap(errs.Invalid, fmt.Errorf("not a %s", from.kind), "reading a %s", message.Type)
+	id, err := readJob(from.kind, message)
+	if err != nil {
+		return err
 	}
-	row, err := w.store.get(ctx, asked.VideoId)
+	row, err := w.store.get(ctx, id)
 	if err != nil {
 		return err
 	}
