@@ -171,6 +171,9 @@ func integer(s string) (int64, error) {
 	if err == nil || errors.Is(err, strconv.ErrRange) || !strings.ContainsAny(s, "eE") {
 		return n, err
 	}
+	if strings.Trim(s, "0123456789.eE+- ") != "" { // ParseFloat reads 1_0e1 and 0xep0 too
+		return 0, strconv.ErrSyntax
+	}
 	f, err := strconv.ParseFloat(strings.Replace(s, " ", "+", 1), 64)
 	if err != nil || f != math.Trunc(f) {
 		return 0, strconv.ErrSyntax

@@ -41,6 +41,8 @@ func TestInteger(t *testing.T) {
 		"letters":                    {"abc", 0, strconv.ErrSyntax},
 		"letters with an e":          {"hello", 0, strconv.ErrSyntax},
 		"hexadecimal":                {"0x10", 0, strconv.ErrSyntax},
+		"hexadecimal exponents":      {"0xep0", 0, strconv.ErrSyntax},
+		"underscores":                {"1_0e1", 0, strconv.ErrSyntax},
 		"infinity":                   {"Inf", 0, strconv.ErrSyntax},
 		"not a number":               {"NaN", 0, strconv.ErrSyntax},
 		"broken encoding":            {malformed, 0, strconv.ErrSyntax},
