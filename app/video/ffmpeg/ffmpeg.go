@@ -3,9 +3,10 @@
 //
 //   - The programs read nothing but the file they are given: only the demuxers
 //     and decoders that phones' videos need, no playlists, no URLs.
-//   - They run with bounded time, memory and output, at low priority, without
-//     environment, input or network, and as nobody where the worker is root.
-//     When the worker dies, so do they.
+//   - They run with bounded time, memory, output and number of processes, at low
+//     priority, without environment, input or network, and as nobody where the
+//     worker is root. When the worker dies, so do they; when one ends, what it
+//     started does.
 //   - What goes wrong is told apart: a BadFile is the file's own fault and will
 //     fail again; anything else is ours, and trying again may help.
 package ffmpeg
@@ -41,7 +42,7 @@ const (
 // hostile is how both programs are told to open a file that a stranger made.
 var hostile = []string{
 	"-v", "error", "-hide_banner",
-	"-protocol_whitelist", "file,pipe", "-format_whitelist", formats, "-codec_whitelist", decoders, "-max_pixels", maxPixels,
+	"-protocol_whitelist", "file", "-format_whitelist", formats, "-codec_whitelist", decoders, "-max_pixels", maxPixels,
 }
 
 // BadFile is the error for a file that can't be read or converted, however often
@@ -128,17 +129,20 @@ func (t *Tools) run(ctx context.Context, r run) (stdout []byte, err error) {
 
 	bounded, cancel := context.WithTimeout(ctx, r.limits.clock)
 	defer cancel()
-	cmd := exec.CommandContext(bounded, "/bin/sh", r.limits.shell(r.program, r.args)...)
+	cmd := exec.CommandContext(bounded, "/bin/sh", t.sandbox.shell(r.limits, r.program, r.args)...)
 	attr := t.sandbox.attr
 	cmd.Dir, cmd.Env, cmd.SysProcAttr = r.dir, []string{}, &attr
 	out, said := &tail{most: 1 << 20}, &tail{most: 2 << 10}
 	cmd.Stdout, cmd.Stderr = out, said
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	killAll := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel = killAll
 	cmd.WaitDelay = time.Second
 	if err := cmd.Start(); err != nil {
 		return nil, errs.Wrap(errs.Unavailable, err, "starting %s", r.program)
 	}
 	err = cmd.Wait()
+	// What a taken over program left behind goes too; usually there is nothing.
+	_ = killAll()
 	switch {
 	case err == nil:
 		return out.data, nil
@@ -161,7 +165,8 @@ func verdict(r run, state *os.ProcessState, said string) error {
 		return errs.Wrap(errs.Unavailable, errors.New(detail), "working on a file")
 	case state.UserTime()+state.SystemTime() > r.limits.computing/2:
 		return &BadFile{Slow: true, Detail: detail}
-	case status.Signaled() && status.Signal() == syscall.SIGKILL: // the system is short of memory
+	case status.Signaled() && status.Signal() == syscall.SIGKILL, // the system is short of memory
+		strings.Contains(said, "Resource temporarily unavailable"): // or of processes
 		return errors.New(detail)
 	default:
 		return &BadFile{Foreign: strings.Contains(said, "not on whitelist 'h264"), Detail: detail}

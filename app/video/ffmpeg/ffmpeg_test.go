@@ -49,10 +49,13 @@ func TestSandboxHoldsWhatRunsInIt(t *testing.T) {
 		"gets no input":               {"cat", ""},
 		"is polite":                   {"nice", "10"},
 		"computes for a bounded time": {"ulimit -t", "1"},
-		"has bounded memory":          {"ulimit -v", "3145728"},
+		"has bounded memory":          {"ulimit -v", "2097152"},
 		"writes bounded files":        {"ulimit -f", "1048576"},
 		"opens few files":             {"ulimit -n", "64"},
 		"is nobody":                   {"id -u", "65534"},
+		"has nobody's groups":         {"id -G", "65534"},
+		"starts few processes":        {"ulimit -p", "64"},
+		"is the first to go":          {"cat /proc/self/oom_score_adj", "1000"},
 		"reads no other's files":      {"cat ../ours 2>/dev/null", ""},
 		"reaches no network":          {"tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '", "lo"},
 	}
@@ -75,12 +78,13 @@ func TestFailuresAreToldApart(t *testing.T) {
 		bad, slow bool
 		kind      errs.Kind
 	}{
-		"the file's fault":    {script: "echo Invalid data >&2; exit 1", clock: time.Minute, bad: true},
-		"a crash":             {script: "kill -SEGV $$", clock: time.Minute, bad: true},
-		"computes for ever":   {script: "while :; do :; done", clock: time.Minute, bad: true, slow: true},
-		"waits for ever":      {script: "sleep 60", clock: 100 * time.Millisecond, kind: errs.Internal},
-		"killed from outside": {script: "kill -KILL $$", clock: time.Minute, kind: errs.Internal},
-		"disk full":           {script: "echo 'play.mp4: No space left on device' >&2; exit 1", clock: time.Minute, kind: errs.Unavailable},
+		"the file's fault":     {script: "echo Invalid data >&2; exit 1", clock: time.Minute, bad: true},
+		"a crash":              {script: "kill -SEGV $$", clock: time.Minute, bad: true},
+		"computes for ever":    {script: "while :; do :; done", clock: time.Minute, bad: true, slow: true},
+		"waits for ever":       {script: "sleep 60", clock: 100 * time.Millisecond, kind: errs.Internal},
+		"killed from outside":  {script: "kill -KILL $$", clock: time.Minute, kind: errs.Internal},
+		"no process to be had": {script: "echo 'Cannot fork: Resource temporarily unavailable' >&2; exit 1", clock: time.Minute, kind: errs.Internal},
+		"disk full":            {script: "echo 'play.mp4: No space left on device' >&2; exit 1", clock: time.Minute, kind: errs.Unavailable},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -105,14 +109,50 @@ func TestWhatProgramsSayIsBounded(t *testing.T) {
 	}
 }
 
+// A program that was taken over ends, but what it started would go on.
+func TestEndedRunLeavesNothingRunning(t *testing.T) {
+	tools, dir := newTools(t)
+	out, err := tools.run(t.Context(), script(dir, time.Minute, "sleep 600 >/dev/null 2>&1 & echo $!"))
+	check(t, err)
+	ended(t, strings.TrimSpace(string(out)))
+}
+
+// The bound holds a bomb of processes, and is no reason to give up on a file.
+func TestForkBombIsBounded(t *testing.T) {
+	tools, dir := newTools(t)
+	const bomb = "for i in $(seq 200); do sleep 600 >/dev/null 2>&1 & echo $! >> pids; done"
+	_, err := tools.run(t.Context(), script(dir, time.Minute, bomb))
+	started, readErr := os.ReadFile(filepath.Join(dir, "pids"))
+	check(t, readErr)
+	pids := strings.Fields(string(started))
+	if err == nil || len(pids) == 0 || len(pids) >= 64 {
+		t.Errorf("%d processes were started, %v", len(pids), err)
+	}
+	for _, pid := range pids {
+		ended(t, pid)
+	}
+}
+
+// ended waits until the process is gone or nothing but an entry in a table.
+func ended(t *testing.T, pid string) {
+	t.Helper()
+	harness.Eventually(t, 5*time.Second, func() error {
+		status, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err == nil && !strings.Contains(string(status), ") Z ") {
+			return errors.New("it runs on")
+		}
+		return nil
+	}, "ending process "+pid)
+}
+
 // What a program has started goes with it.
 func TestCanceledRunLeavesNothingRunning(t *testing.T) {
 	tools, dir := newTools(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
+	result := make(chan error)
 	go func() {
 		_, err := tools.run(ctx, script(dir, time.Minute, "sleep 600 & echo $! > pid; mv pid ready; wait"))
-		ended <- err
+		result <- err
 	}()
 	var pid string
 	harness.Eventually(t, 5*time.Second, func() error {
@@ -121,16 +161,10 @@ func TestCanceledRunLeavesNothingRunning(t *testing.T) {
 		return err
 	}, "starting a child")
 	cancel()
-	if err := <-ended; !errs.Is(err, errs.Unavailable) {
+	if err := <-result; !errs.Is(err, errs.Unavailable) {
 		t.Errorf("a canceled run returned %v, want Unavailable", err)
 	}
-	harness.Eventually(t, 5*time.Second, func() error {
-		status, err := os.ReadFile("/proc/" + pid + "/stat")
-		if err == nil && !strings.Contains(string(status), ") Z ") {
-			return errors.New("the child runs on")
-		}
-		return nil
-	}, "ending the child")
+	ended(t, pid)
 }
 
 func TestMissingProgramsAreNamed(t *testing.T) {

@@ -10,6 +10,9 @@ import (
 type sandbox struct {
 	name string
 	attr syscall.SysProcAttr
+	// processes bounds those of the user whom a run belongs to, threads included;
+	// 0 is no bound, where that user has a life beside us.
+	processes int
 }
 
 // limits bound one run.
@@ -23,17 +26,23 @@ type limits struct {
 
 // Limits of every run, in the units of ulimit.
 const (
-	maxMemory = 3 << 20   // KiB
+	maxMemory = 2 << 20   // KiB
 	maxOutput = 512 << 11 // 512-byte blocks
 	maxFiles  = 64
 )
 
 // shell returns the arguments with which a shell takes on the limits and becomes
 // the program. A process can always lower its own limits; to lower those of
-// another user's takes rights that root in a container may not have.
-func (l limits) shell(program string, args []string) []string {
-	script := fmt.Sprintf("ulimit -c 0; ulimit -t %d; ulimit -f %d; ulimit -n %d; ulimit -v %d 2>/dev/null; "+
-		`PATH=/usr/bin:/bin; exec nice -n %d "$@"`,
-		l.computing/time.Second, maxOutput, maxFiles, maxMemory, l.nice)
+// another user's takes rights that root in a container may not have. Shells name
+// the limit of processes -u or -p. When memory runs out, the system is asked to
+// end the program before anybody else.
+func (s sandbox) shell(l limits, program string, args []string) []string {
+	script := fmt.Sprintf("ulimit -c 0; ulimit -t %d; ulimit -f %d; ulimit -n %d; ulimit -v %d 2>/dev/null; ",
+		l.computing/time.Second, maxOutput, maxFiles, maxMemory)
+	if s.processes > 0 {
+		script += fmt.Sprintf("ulimit -u %d 2>/dev/null || ulimit -p %[1]d; ", s.processes)
+	}
+	script += "echo 1000 2>/dev/null >/proc/self/oom_score_adj; "
+	script += fmt.Sprintf(`PATH=/usr/bin:/bin; exec nice -n %d "$@"`, l.nice)
 	return append([]string{"-c", script, "sh", program}, args...)
 }
