@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/opentracing/opentracing-go"
@@ -23,6 +24,9 @@ import (
 const (
 	readHeaderTimeout = 5 * time.Second
 	idleTimeout       = 2 * time.Minute
+	// farewell is how long a gateway that ends still answers over connections that
+	// it asks to be closed.
+	farewell = time.Second
 	// maxHeader holds a query with the longest comment there may be, each of its
 	// runes as twelve characters.
 	maxHeader = 64 << 10
@@ -78,7 +82,9 @@ type Gateway struct {
 	// concurrency and hashing let requests in, by their load.
 	concurrency *concurrency
 	hashing     chan struct{}
-	paths       map[string]*resource
+	// leaving is set when clients shall connect to another gateway.
+	leaving atomic.Bool
+	paths   map[string]*resource
 }
 
 // New builds a gateway and configures its circuits, which belong to the process:
@@ -117,10 +123,16 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 // Handler serves the API, media and the page for browsers.
 func (g *Gateway) Handler() http.Handler { return http.HandlerFunc(g.serve) }
 
-// Serve answers on listener until ctx ends, then lets requests in progress end
-// for as long as http.drain says. It returns nil after an orderly end.
+// Serve answers on listener until ctx ends. Then it goes on for a moment in which
+// it tells its clients to connect anew, since one who sends a request over a
+// connection while that is closed doesn't know whether it was answered; and lets
+// requests in progress end for as long as http.drain says. It returns nil after an
+// orderly end.
 func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
+	open := newConnections(mostConnections(descriptors()))
 	server := &http.Server{
+		ConnContext:       open.accept,
+		ConnState:         open.note,
 		Handler:           g.Handler(),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
@@ -134,6 +146,8 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
 		return errs.Wrap(errs.Internal, err, "serving HTTP on %s", listener.Addr())
 	case <-ctx.Done():
 	}
+	g.leaving.Store(true)
+	open.leave(farewell)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.HTTP.Drain)
 	defer cancel()
 	err := server.Shutdown(drain)

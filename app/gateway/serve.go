@@ -57,6 +57,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	defer g.finish(rec, r, span, pattern, start)
 	defer g.catch(rec, r, pattern)
 	g.allowOrigin(rec.Header(), r.Header.Get("Origin"))
+	if g.leaving.Load() || crowded(r.Context()) {
+		rec.Header().Set("Connection", "close")
+	}
 	g.dispatch(rec, r)
 }
 
@@ -66,6 +69,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 func (g *Gateway) dispatch(rec *recorder, r *http.Request) {
 	from := g.sender(r)
 	refused := g.limits.request(from)
+	if crowded(r.Context()) {
+		refused = errs.New(errs.Exhausted, "")
+	}
 	var rt *route
 	res, found := g.paths[r.URL.Path]
 	if found {

@@ -1,0 +1,114 @@
+package gateway
+
+import (
+	"container/list"
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// leastReserve descriptors are kept from connections: the database, the queue,
+	// calls and uploads need theirs, or nothing that arrives can be answered.
+	leastReserve     = 96
+	leastConnections = 16
+	// refusedShare of the connections there may be come on top, to be told that
+	// there are too many.
+	refusedShare = 4
+)
+
+// mostConnections returns how many connections a process may hold that may open so
+// many files.
+func mostConnections(descriptors uint64) int {
+	most := min(descriptors, 1<<20)
+	return max(leastConnections, int(most)-max(leastReserve, int(most/4)))
+}
+
+// connections bounds how many there are at once. When they are too many the one
+// that has asked for nothing for the longest time goes; when all are being
+// answered, those who come on top are refused.
+type connections struct {
+	most int
+
+	mu    sync.Mutex
+	open  map[net.Conn]*list.Element // nil while a request is answered
+	quiet *list.List                 // of net.Conn, in the order they fell silent
+	none  chan struct{}              // closed once draining found none open; nil before
+}
+
+func newConnections(most int) *connections {
+	return &connections{most: most, open: map[net.Conn]*list.Element{}, quiet: list.New()}
+}
+
+type crowdedKey struct{}
+
+// crowded reports whether the request came over a connection too many.
+func crowded(ctx context.Context) bool { return ctx.Value(crowdedKey{}) != nil }
+
+// accept is http.Server's ConnContext.
+func (c *connections) accept(ctx context.Context, conn net.Conn) context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.open) >= c.most {
+		if oldest := c.quiet.Front(); oldest != nil {
+			c.quiet.Remove(oldest)
+			gone := oldest.Value.(net.Conn)
+			delete(c.open, gone)
+			_ = gone.Close()
+		}
+	}
+	full := len(c.open) >= c.most
+	if full && len(c.open) >= c.most+c.most/refusedShare {
+		_ = conn.Close()
+		return ctx
+	}
+	c.open[conn] = c.quiet.PushBack(conn)
+	if full {
+		return context.WithValue(ctx, crowdedKey{}, true)
+	}
+	return ctx
+}
+
+// note is http.Server's ConnState.
+func (c *connections) note(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	waiting, known := c.open[conn]
+	if !known { // closed by accept
+		return
+	}
+	switch state {
+	case http.StateActive, http.StateHijacked, http.StateClosed:
+		if waiting != nil {
+			c.quiet.Remove(waiting)
+		}
+		c.open[conn] = nil
+	case http.StateIdle:
+		c.open[conn] = c.quiet.PushBack(conn)
+	}
+	if state == http.StateHijacked || state == http.StateClosed {
+		delete(c.open, conn)
+		if c.none != nil && len(c.open) == 0 {
+			close(c.none)
+			c.none = nil
+		}
+	}
+}
+
+// leave waits until every connection is closed, or for a while.
+func (c *connections) leave(while time.Duration) {
+	c.mu.Lock()
+	none := make(chan struct{})
+	if len(c.open) == 0 {
+		close(none)
+	} else {
+		c.none = none
+	}
+	c.mu.Unlock()
+	select {
+	case <-none:
+	case <-time.After(while):
+	}
+}
