@@ -101,7 +101,7 @@ var matrix = map[string]row{
 	"GET /douyin/favorite/list/":          {"optional", ofOwner, liked, shown, plain, plain, denied},
 	"POST /douyin/comment/action/":        {"required", deletion, "", done, forbidden, denied, denied},
 	"GET /douyin/comment/list/":           {"optional", ofVideo, followed, shown, plain, plain, denied},
-	"POST /douyin/relation/action/":       {"required", following, "", done, done, denied, denied},
+	"POST /douyin/relation/action/":       {"required", unfollowing, "", done, done, denied, denied},
 	"GET /douyin/relation/follow/list/":   {"optional", ofOwner, followed, shown, plain, plain, denied},
 	"GET /douyin/relation/follower/list/": {"optional", ofOwner, followed, shown, plain, plain, denied},
 	"GET /douyin/relation/friend/list/":   {"required", ofOwner, words, shown, plain, denied, denied},
@@ -109,16 +109,18 @@ var matrix = map[string]row{
 	"POST /douyin/message/action/":        {"required", saying, "", done, done, denied, denied},
 }
 
-func nothing(*scene) []any       { return nil }
-func newcomer(s *scene) []any    { return []any{"username", "n" + unique(), "password", "pass1234"} }
-func credentials(s *scene) []any { return []any{"username", s.owner.Name, "password", s.owner.Password} }
+func nothing(*scene) []any    { return nil }
+func newcomer(s *scene) []any { return []any{"username", "n" + unique(), "password", "pass1234"} }
+func credentials(s *scene) []any {
+	return []any{"username", s.owner.Name, "password", s.owner.Password}
+}
 func ofOwner(s *scene) []any     { return []any{"user_id", s.owner.ID} }
 func ofFriend(s *scene) []any    { return []any{"user_id", s.friend.ID} }
 func ofVideo(s *scene) []any     { return []any{"video_id", s.video.ID} }
 func withFriend(s *scene) []any  { return []any{"to_user_id", s.friend.ID} }
 func titled(*scene) []any        { return []any{"title", "矩阵"} }
 func undoing(s *scene) []any     { return []any{"video_id", s.video.ID, "action_type", 2} }
-func following(s *scene) []any   { return []any{"to_user_id", s.friend.ID, "action_type", 1} }
+func unfollowing(s *scene) []any { return []any{"to_user_id", s.friend.ID, "action_type", 2} }
 func deletion(s *scene) []any {
 	return []any{"video_id", s.video.ID, "action_type", 2, "comment_id", s.comment}
 }
