@@ -1,0 +1,296 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"backbeat/test/harness"
+)
+
+// address is where an HTTP server listens that answers with h.
+func address(t *testing.T, h http.Handler) string {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+// once drives n requests over a connection.
+func once(t *testing.T, addr string, n int, r request) tally {
+	t.Helper()
+	return drive(t.Context(), load{addr, 1, time.Hour, limited(func() (request, bool) { return r, true }, n)})
+}
+
+func TestDriverTellsGoodAnswersFromBad(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	long := strings.Repeat("x", 10_000) // answered in chunks
+	for name, c := range map[string]struct {
+		status         int
+		header, answer string
+		bad, degraded  bool
+	}{
+		"good":            {200, "", `{"status_code":0,"status_msg":""}`, false, false},
+		"good and long":   {200, "", `{"status_code":0,"status_msg":"` + long + `"}`, false, false},
+		"refused":         {200, "", `{"status_code":42900,"status_msg":"` + long + `"}`, true, false},
+		"a 500":           {500, "", `{"status_code":0,"status_msg":""}`, true, false},
+		"no JSON":         {200, "", `<html>`, true, false},
+		"empty":           {200, "", ``, true, false},
+		"a part missing":  {200, "Backbeat-Degraded", `{"status_code":0,"status_msg":""}`, false, true},
+		"closed after it": {200, "Connection", `{"status_code":0,"status_msg":""}`, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := 0
+			addr := address(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked++
+				if r.URL.Path != "/x/" || r.URL.Query().Get("a") != "1 2" {
+					t.Errorf("asked for %s", r.URL)
+				}
+				if c.header != "" {
+					w.Header().Set(c.header, map[string]string{"Connection": "close"}[c.header])
+				}
+				w.WriteHeader(c.status)
+				fmt.Fprint(w, c.answer)
+			}))
+			var done atomic.Int64
+			got := once(t, addr, 3, request{encode(addr, http.MethodPost, "/x/", map[string][]string{"a": {"1 2"}}), &done})
+			wantBad, wantDegraded := 0, 0
+			if c.bad {
+				wantBad = 3
+			}
+			if c.degraded {
+				wantDegraded = 3
+			}
+			if asked != 3 || len(got.latencies) != 3 || got.errors != wantBad || got.degraded != wantDegraded || int(done.Load()) != 3-wantBad {
+				t.Errorf("%d asked, %d answered, %d errors (%v), %d degraded, %d good; want 3, 3, %d, %d, %d",
+					asked, len(got.latencies), got.errors, got.fault, got.degraded, done.Load(), wantBad, wantDegraded, 3-wantBad)
+			}
+		})
+	}
+}
+
+func TestDriverCountsNoAnswerAsAnError(t *testing.T) {
+	addr := address(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	if got := once(t, addr, 2, request{bytes: encode(addr, http.MethodGet, "/", nil)}); got.errors != 2 {
+		t.Errorf("cut off: %d errors, want 2", got.errors)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err := errors.Join(err, listener.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if got := once(t, listener.Addr().String(), 5, request{}); got.errors != 1 {
+		t.Errorf("nobody listens: %d errors, want 1", got.errors)
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	var got tally
+	for ms := range 101 {
+		got.latencies = append(got.latencies, time.Duration(ms)*time.Millisecond)
+	}
+	if got.quantile(0.5) != 50 || got.quantile(0.99) != 99 || (tally{}).quantile(0.5) != 0 {
+		t.Errorf("%g, %g", got.quantile(0.5), got.quantile(0.99))
+	}
+}
+
+func TestFloorsAnswerTwentyKilobytes(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := service()
+	go func() { _ = server.Serve(listener) }()
+	defer server.Stop()
+	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for name, handler := range map[string]http.Handler{prebuiltFloor: prebuilt(), rpcFloor: composed(conn)} {
+		answered := httptest.NewRecorder()
+		handler.ServeHTTP(answered, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+		var page floorPage
+		if err := json.Unmarshal(answered.Body.Bytes(), &page); err != nil || len(page.VideoList) != 30 {
+			t.Errorf("%s: %v, %d videos", name, err, len(page.VideoList))
+		}
+		if n := answered.Body.Len(); n < 18_000 || n > 22_000 {
+			t.Errorf("%s answers %d bytes", name, n)
+		}
+		addr := address(t, handler)
+		if got := once(t, addr, 2, request{bytes: encode(addr, http.MethodGet, "/", nil)}); got.errors != 0 {
+			t.Errorf("%s: %v", name, got.fault)
+		}
+	}
+}
+
+// A process counts what it burns itself, then what children that run burn, then
+// still what they burnt when they have ended.
+func TestCPUIsCountedOfChildrenToo(t *testing.T) {
+	burn := exec.CommandContext(t.Context(), "sh", "-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; read wait")
+	input, err := burn.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	me := []member{{name: "me", pid: os.Getpid(), children: "children"}}
+	before, err := read(me)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := burn.Start(); err != nil {
+		t.Fatal(err)
+	}
+	atLeast := func(name string) {
+		t.Helper()
+		harness.Eventually(t, time.Minute, func() error {
+			now, err := read(me)
+			if spent := now.since(before)[name]; err == nil && spent < 2*tick {
+				err = fmt.Errorf("%v", spent)
+			}
+			return err
+		}, "CPU of "+name)
+	}
+	atLeast("me") // looking burns enough
+	atLeast("children")
+	running, err := read(me)
+	if err := errors.Join(err, input.Close()); err != nil {
+		t.Fatal(err)
+	}
+	_ = burn.Wait() // it minds that its input is empty
+	ended, err := read(me)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ended["children"] < running["children"] {
+		t.Errorf("children had %v while they ran and %v after", running["children"], ended["children"])
+	}
+	whole, err := read([]member{{name: "all", pid: os.Getpid()}})
+	if err != nil || whole["all"] < ended["me"]+ended["children"] {
+		t.Errorf("%v, %v; want no less than %v", whole, err, ended)
+	}
+	if _, err := read([]member{{name: "gone", pid: burn.Process.Pid}}); err == nil {
+		t.Error("a process that is gone has CPU time")
+	}
+}
+
+func TestTracedRequestIsTheSame(t *testing.T) {
+	var s sampler
+	n := 0
+	next := s.mark(func() (request, bool) {
+		n++
+		return request{bytes: []byte("POST / HTTP/1.1\r\nHost: h\r\n\r\nbody")}, n <= 2*traceEvery
+	})
+	var marked []string
+	for r, more := next(); more; r, more = next() {
+		if sent := string(r.bytes); strings.Contains(sent, "Traceparent: 00-") {
+			if !strings.HasPrefix(sent, "POST / HTTP/1.1\r\nHost: h\r\nTraceparent: ") || !strings.HasSuffix(sent, "-01\r\n\r\nbody") {
+				t.Errorf("sent %q", sent)
+			}
+			marked = append(marked, sent)
+		}
+	}
+	if len(marked) != 2 || marked[0] == marked[1] {
+		t.Errorf("marked %q", marked)
+	}
+}
+
+// A trace of the gateway's request and two calls, one of them with a span of its
+// own making.
+func TestCallsAreCountedInATrace(t *testing.T) {
+	const spans = `{"data":[{"processes":{"p1":{"serviceName":"gateway"},"p2":{"serviceName":"user"}},"spans":[
+		{"processID":"p1","tags":[{"key":"span.kind","value":"server"}]},
+		{"processID":"p1","tags":[{"key":"span.kind","value":"client"}]},
+		{"processID":"p2","tags":[{"key":"rows","value":1},{"key":"span.kind","value":"server"}]},
+		{"processID":"p2","tags":[{"key":"span.kind","value":"client"}]},
+		{"processID":"p2","tags":[{"key":"span.kind","value":"server"}]}]}]}`
+	jaeger := "http://" + address(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := `{"data":null,"errors":[{"code":404}]}`
+		if r.URL.Path == "/api/traces/known" {
+			answer = spans
+		}
+		fmt.Fprint(w, answer)
+	}))
+	s := sampler{ids: []string{"known", "never reported"}}
+	if mean, traced, err := s.rpcs(t.Context(), jaeger); mean != 2 || traced != 1 || err != nil {
+		t.Errorf("%g calls in %d traces, %v", mean, traced, err)
+	}
+}
+
+func TestSettleSaysWhatIsMissing(t *testing.T) {
+	there := int64(10)
+	a := awaited{what: "likes", count: func(context.Context) (int64, error) { there++; return there, nil }}
+	if err := a.begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a.answered.Add(3)
+	if missing, err := a.settle(t.Context()); missing != 0 || err != nil || there != 14 {
+		t.Errorf("%d missing, %v, at %d", missing, err, there)
+	}
+	a.count = func(context.Context) (int64, error) { return 0, errors.New("gone") }
+	if missing, err := a.settle(t.Context()); missing != 0 || err != nil {
+		t.Errorf("with nothing to wait for: %d, %v", missing, err)
+	}
+	a.answered.Add(1)
+	if _, err := a.settle(t.Context()); err == nil {
+		t.Error("counts what it can't")
+	}
+}
+
+func TestRowIsJudgedByItsFloors(t *testing.T) {
+	spent := account{"gateway": 20 * time.Millisecond, "mariadb": 10 * time.Millisecond, "ffmpeg": time.Second, "etcd": time.Second, "user": 0}
+	var r Row
+	of := row{name: "x", goal: 0.21}
+	r.fill(of, many, tally{latencies: make([]time.Duration, 100), took: 2 * time.Second}, spent, counts{sql: 50, redis: 100})
+	r.judge(of, Floors{Prebuilt: 0.02, RPC: 0.42})
+	if r.RPS != 50 || r.CPU != 0.3 || r.SQL != 0.5 || r.Redis != 1 || r.By["ffmpeg"] != 10 || r.Goal != 0.42 || r.verdict() != "met" {
+		t.Errorf("%+v", r)
+	}
+	if ours := r.ours(); ours < 0.1999 || ours > 0.2001 {
+		t.Errorf("ours %g", ours)
+	}
+	r.judge(of, Floors{RPC: 0.105})
+	if r.verdict() != "missed 2.9×" {
+		t.Error(r.verdict())
+	}
+}
+
+func TestResultsAreComparedByName(t *testing.T) {
+	a := Result{Rows: []Row{{Name: "feed", Connections: many, CPU: 1, Floors: Floors{RPC: 0.2}}, {Name: "gone", Connections: many}}}
+	b := Result{Rows: []Row{{Name: "feed", Connections: many, CPU: 1, Floors: Floors{RPC: 0.4}}, {Name: "new", Connections: many}}}
+	var printed strings.Builder
+	if err := errors.Join(compare(&printed, a, b), b.print(&printed)); err != nil {
+		t.Fatal(err)
+	}
+	compared, _, _ := strings.Cut(printed.String(), "floors: prebuilt")
+	if !strings.Contains(compared, "-50 %") || strings.Contains(compared, "gone") || strings.Contains(compared, "new") {
+		t.Error(printed.String())
+	}
+}
+
+func TestRowsAreFoundByPart(t *testing.T) {
+	if n := len(choose("feed")); n != 2 {
+		t.Errorf("%d rows of a feed", n)
+	}
+	var names []string
+	for _, r := range choose("") {
+		names = append(names, file(r.name))
+	}
+	slices.Sort(names)
+	if unique := slices.Compact(slices.Clone(names)); len(unique) != len(names) || len(names) != 11 {
+		t.Errorf("files %q", names)
+	}
+}

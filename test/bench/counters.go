@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// counts are what the servers say they were asked since they started.
+type counts struct{ sql, redis int64 }
+
+// since returns what was asked after earlier counts, without the one command that
+// reading Redis's takes.
+func (c counts) since(earlier counts) counts {
+	return counts{c.sql - earlier.sql, c.redis - earlier.redis - 1}
+}
+
+// counters reads counts.
+type counters struct {
+	store *store
+	redis *redis.Client
+}
+
+func (c *counters) read(ctx context.Context) (now counts, err error) {
+	// Questions are statements that clients sent, executions of prepared ones
+	// included and their preparation not.
+	if now.sql, err = c.store.questions(ctx); err != nil {
+		return now, err
+	}
+	info, err := c.redis.Info(ctx, "stats").Result()
+	if err != nil {
+		return now, err
+	}
+	for line := range strings.Lines(info) {
+		if value, found := strings.CutPrefix(line, "total_commands_processed:"); found {
+			now.redis, err = strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+			return now, err
+		}
+	}
+	return now, fmt.Errorf("not in Redis's statistics: total_commands_processed")
+}

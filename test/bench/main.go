@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"backbeat/deploy/local"
+)
+
+func main() {
+	if err := command(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func command(args []string) error {
+	switch {
+	case len(args) > 0 && args[0] == "floor":
+		return runFloor(args[1:])
+	case len(args) == 3 && args[0] == "compare":
+		a, err := readResult(args[1])
+		b, more := readResult(args[2])
+		if err := errors.Join(err, more); err != nil {
+			return err
+		}
+		return compare(os.Stdout, a, b)
+	}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	only := flags.String("only", "", "measure the rows whose names hold this")
+	seconds := flags.Float64("seconds", 4, "length of each load")
+	sampled := flags.Float64("sampled", 0.001, "share of traces that are sampled")
+	seed := flags.String("seed", "-users 1000 -videos 200 -likes 100000 -comments 20000 -follows 20000 -messages 20000", "what backbeat seed is told")
+	role := flags.String("profile", "", "take a CPU profile of this role, such as gateway, in each row")
+	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
+		return errors.New("usage: bench [flags], or bench compare OLD.json NEW.json")
+	}
+	chosen := choose(*only)
+	if len(chosen) == 0 {
+		return fmt.Errorf("no row holds %q", *only)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	result := &Result{
+		Machine: fmt.Sprintf("%d × %s", runtime.NumCPU(), processor()), Began: time.Now().UTC().Format(time.RFC3339),
+		Seed: strings.Fields(*seed), Sampled: *sampled, Seconds: *seconds,
+	}
+	if err := result.run(ctx, chosen, *role); err != nil {
+		return err
+	}
+	return errors.Join(result.print(os.Stdout), result.keep())
+}
+
+func choose(only string) (chosen []row) {
+	for _, r := range rows() {
+		if strings.Contains(r.name, only) {
+			chosen = append(chosen, r)
+		}
+	}
+	return chosen
+}
+
+// run starts everything and measures the rows.
+func (result *Result) run(ctx context.Context, chosen []row, profile string) (err error) {
+	if err := local.Install(ctx, local.ClusterPackages...); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "starting and filling a cluster")
+	w, err := newWorld(ctx, result.Seed, result.Sampled)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	b := &bench{world: w, counters: counters{w.store, w.redis}, seconds: result.Seconds, profile: profile}
+	if profile != "" && b.part(profile) == nil {
+		return fmt.Errorf("there is no role %q to profile", profile)
+	}
+	if b.floors, err = startFloors(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.floors.close()) }()
+	if result.Idle, err = b.idle(ctx); err != nil {
+		return err
+	}
+	return result.measure(ctx, b, chosen)
+}
+
+// measure measures each row between the floors of the last row's end and its own.
+func (result *Result) measure(ctx context.Context, b *bench, chosen []row) error {
+	before, err := b.floors.measure(ctx, many, floorFor)
+	if err != nil {
+		return err
+	}
+	for i, r := range chosen {
+		fmt.Fprintf(os.Stderr, "%d of %d: %s\n", i+1, len(chosen), r.name)
+		crowd, handful, err := b.measure(ctx, r)
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+		after, err := b.floors.measure(ctx, many, floorFor)
+		if err != nil {
+			return err
+		}
+		around := before.mean(after)
+		crowd.judge(r, around)
+		handful.judge(r, around)
+		result.Rows, result.Few = append(result.Rows, crowd), append(result.Few, handful)
+		result.Floors.Prebuilt += around.Prebuilt / float64(len(chosen))
+		result.Floors.RPC += around.RPC / float64(len(chosen))
+		before = after
+	}
+	return nil
+}
+
+// processor is the machine's, as Linux calls it.
+func processor() string {
+	content, _ := os.ReadFile("/proc/cpuinfo") // not everywhere is one
+	_, name, _ := strings.Cut(string(content), "model name\t: ")
+	name, _, _ = strings.Cut(name, "\n")
+	return name
+}

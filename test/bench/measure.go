@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"backbeat/deploy/local"
+)
+
+const (
+	// many and few are the connections of a row's two loads: with few of them
+	// nothing is done for several requests at once.
+	many = 32
+	few  = 4
+	// warmFor is how long a load runs before it is measured, floorFor how long each
+	// floor is.
+	warmFor  = time.Second
+	floorFor = time.Second
+	// idleFor is how long the system is looked at while nobody asks it anything.
+	idleFor = 2 * time.Second
+)
+
+// apart are spent beside the goals, which are about our processes, MariaDB, Redis
+// and RabbitMQ: discovery and traces, ffmpeg's work, and the hashing of passwords.
+var apart = map[string]bool{"etcd": true, "jaeger": true, "ffmpeg": true, argon2: true}
+
+// argon2 is the name that hashing goes by.
+const argon2 = "argon2id"
+
+// bench is one run.
+type bench struct {
+	world    *world
+	counters counters
+	floors   *floors
+	seconds  float64
+	// profile is the role that is profiled while a row is measured; "" is none.
+	profile string
+}
+
+// reading is everything that is read before and after a load.
+type reading struct {
+	cpu    account
+	counts counts
+	// busy is what the whole machine spent, driver what this process did.
+	busy, driver time.Duration
+	at           time.Time
+}
+
+func (b *bench) read(ctx context.Context) (now reading, err error) {
+	if now.counts, err = b.counters.read(ctx); err != nil {
+		return now, err
+	}
+	if now.cpu, err = read(b.world.members); err != nil {
+		return now, err
+	}
+	if now.driver, err = own(); err != nil {
+		return now, err
+	}
+	now.at = time.Now()
+	now.busy, err = machine()
+	return now, err
+}
+
+// idle returns what each of the system's processes spends while nobody asks, in ms
+// a second.
+func (b *bench) idle(ctx context.Context) (map[string]float64, error) {
+	before, err := b.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(idleFor):
+	}
+	after, err := b.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	spends := map[string]float64{}
+	for name, spent := range after.cpu.since(before.cpu) {
+		if spent > 0 {
+			spends[name] = milliseconds(spent) / after.at.Sub(before.at).Seconds()
+		}
+	}
+	return spends, nil
+}
+
+// measure drives a row, with many connections and again with few.
+func (b *bench) measure(ctx context.Context, r row) (crowd, handful Row, err error) {
+	next, err := r.requests(b.world)
+	if err != nil {
+		return crowd, handful, err
+	}
+	var traced sampler
+	if err := b.warm(ctx, r, traced.mark(next), many); err != nil {
+		return crowd, handful, err
+	}
+	if crowd, err = b.load(ctx, r, next, many); err != nil {
+		return crowd, handful, err
+	}
+	if crowd.RPC, crowd.Traced, err = traced.rpcs(ctx, b.world.cluster.Jaeger.URL); err != nil {
+		return crowd, handful, err
+	}
+	if err := b.warm(ctx, r, next, few); err != nil {
+		return crowd, handful, err
+	}
+	handful, err = b.load(ctx, r, next, few)
+	handful.RPC, handful.Traced = crowd.RPC, crowd.Traced
+	return crowd, handful, err
+}
+
+// warm drives a row for a moment, unmeasured.
+func (b *bench) warm(ctx context.Context, r row, next source, connections int) error {
+	drive(ctx, load{b.world.addr, connections, warmFor, limited(next, r.most/4)})
+	_, err := b.world.settle(ctx) // what is missing shows when it is measured
+	return err
+}
+
+// limited hands out no more than most requests; 0 is no bound.
+func limited(next source, most int) source {
+	if most == 0 {
+		return next
+	}
+	var sent atomic.Int64
+	return func() (request, bool) {
+		if sent.Add(1) > int64(most) {
+			return request{}, false
+		}
+		return next()
+	}
+}
+
+// load drives a row and counts until all that it caused is done.
+func (b *bench) load(ctx context.Context, r row, next source, connections int) (result Row, err error) {
+	length := time.Duration(b.seconds * float64(time.Second))
+	var shown, hashing *profile
+	if b.profile != "" && connections == many {
+		shown = startProfile(ctx, b.part(b.profile), filepath.Join(out, file(r.name)+"-"+b.profile+".pprof"), length)
+	}
+	switch {
+	case r.hashes && b.profile == "user" && shown != nil: // a process has one profile at a time
+		hashing = shown
+	case r.hashes:
+		hashing = startProfile(ctx, b.part("user"), filepath.Join(b.world.dir, "user.pprof"), length)
+	}
+	before, err := b.read(ctx)
+	if err != nil {
+		return result, err
+	}
+	t := drive(ctx, load{b.world.addr, connections, length, limited(next, r.most)})
+	missing, err := b.world.settle(ctx)
+	if err != nil {
+		return result, err
+	}
+	after, err := b.read(ctx)
+	if err := errors.Join(err, ctx.Err()); err != nil {
+		return result, err
+	}
+	spent := after.cpu.since(before.cpu)
+	if shown != nil {
+		if result.Top, err = shown.top(ctx); err != nil {
+			return result, err
+		}
+	}
+	if hashing != nil {
+		share, err := hashing.share(ctx, "argon2")
+		if err != nil {
+			return result, err
+		}
+		spent[argon2] = time.Duration(share * float64(spent["user"]))
+		spent["user"] -= spent[argon2]
+	}
+	result.fill(r, connections, t, spent, after.counts.since(before.counts))
+	result.Errors += int(missing)
+	if missing > 0 {
+		result.Fault = fmt.Sprintf("%d that were answered have not taken effect", missing)
+	}
+	others := after.busy - before.busy - (after.driver - before.driver)
+	for _, d := range after.cpu.since(before.cpu) {
+		others -= d
+	}
+	result.Others = max(0, others.Seconds()/after.at.Sub(before.at).Seconds())
+	result.GatewayMB, err = memory(b.part("gateway").PIDs()[0])
+	return result, err
+}
+
+// part returns the process of a role, nil for none.
+func (b *bench) part(name string) *local.Server {
+	for _, part := range b.world.cluster.Parts {
+		if role(part) == name {
+			return part
+		}
+	}
+	return nil
+}
+
+// file makes a name of a file of a row's.
+func file(name string) string {
+	return strings.Trim(strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(name)), "-")
+}

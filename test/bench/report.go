@@ -1,0 +1,229 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+// out is where results and profiles go.
+const out = "test/bench/out"
+
+// Result is a run, for machines.
+type Result struct {
+	// Machine is its processors.
+	Machine string `json:"machine"`
+	Began   string `json:"began"`
+	// Seed is what `backbeat seed` was told, Sampled the share of traces sampled,
+	// Seconds the length of each load.
+	Seed    []string `json:"seed"`
+	Sampled float64  `json:"sampled"`
+	Seconds float64  `json:"seconds"`
+	// Floors are the means of the run.
+	Floors Floors `json:"floors"`
+	// Idle is what each process spent while nobody asked, in ms of CPU a second.
+	Idle map[string]float64 `json:"idle"`
+	// Rows are with 32 connections, Few with 4.
+	Rows []Row `json:"rows"`
+	Few  []Row `json:"few"`
+}
+
+// Row is what came of one load. CPU is in ms per request.
+type Row struct {
+	Name        string  `json:"name"`
+	Connections int     `json:"connections"`
+	Requests    int     `json:"requests"`
+	RPS         float64 `json:"rps"`
+	P50         float64 `json:"p50_ms"`
+	P90         float64 `json:"p90_ms"`
+	P99         float64 `json:"p99_ms"`
+	// Errors counts answers with a status_code other than 0, no answers, and what
+	// was answered and never took effect; Fault is one of them. Degraded answers
+	// lacked a part.
+	Errors   int    `json:"errors"`
+	Fault    string `json:"fault,omitempty"`
+	Degraded int    `json:"degraded"`
+	// CPU is that of our processes, MariaDB, Redis and RabbitMQ; By is of all there
+	// are. Goal is 0 for none.
+	CPU  float64            `json:"cpu_ms"`
+	Goal float64            `json:"goal_ms"`
+	By   map[string]float64 `json:"cpu_by"`
+	// SQL, Redis and RPC are statements, commands and calls per request. Calls are
+	// counted in the traces of so many of them.
+	SQL    float64 `json:"sql"`
+	Redis  float64 `json:"redis"`
+	RPC    float64 `json:"rpc"`
+	Traced int     `json:"traced"`
+	// Floors are those before and after the row.
+	Floors Floors `json:"floors"`
+	// Others is how many cores everything else on the machine took.
+	Others    float64  `json:"others_cores"`
+	GatewayMB int      `json:"gateway_mb"`
+	Top       []string `json:"top,omitempty"`
+}
+
+// fill says what came of a load.
+func (r *Row) fill(of row, connections int, t tally, spent account, asked counts) {
+	n := float64(max(1, len(t.latencies)))
+	r.Name, r.Connections, r.Requests, r.RPS = of.name, connections, len(t.latencies), rounded(n/t.took.Seconds())
+	r.P50, r.P90, r.P99 = t.quantile(0.5), t.quantile(0.9), t.quantile(0.99)
+	r.Errors, r.Degraded = t.errors, t.degraded
+	if t.fault != nil {
+		r.Fault = t.fault.Error()
+	}
+	r.By = map[string]float64{}
+	for name, d := range spent {
+		if d == 0 {
+			continue
+		}
+		r.By[name] = rounded(milliseconds(d) / n)
+		if !apart[name] {
+			r.CPU += r.By[name]
+		}
+	}
+	r.CPU = rounded(r.CPU)
+	r.SQL, r.Redis = rounded(float64(asked.sql)/n), rounded(float64(asked.redis)/n)
+}
+
+// rounded leaves four decimals: more would be noise.
+func rounded(x float64) float64 { return math.Round(x*1e4) / 1e4 }
+
+// judge sets the row against its floors. The goals are for many connections.
+func (r *Row) judge(of row, f Floors) {
+	r.Floors = f
+	if r.Connections == many {
+		r.Goal = rounded(of.goal * f.RPC / goalFloor)
+	}
+}
+
+// verdict is "met", "missed" by how much, or nothing without a goal.
+func (r Row) verdict() string {
+	switch {
+	case r.Goal == 0:
+		return ""
+	case r.CPU <= r.Goal:
+		return "met"
+	default:
+		return fmt.Sprintf("missed %.1f×", r.CPU/r.Goal)
+	}
+}
+
+func (r Row) goal() string {
+	if r.Goal == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.3f", r.Goal)
+}
+
+// ours is what our own processes spent.
+func (r Row) ours() float64 {
+	own := r.CPU
+	for _, server := range []string{"mariadb", "redis", "rabbitmq"} {
+		own -= r.By[server]
+	}
+	return own
+}
+
+// print writes the tables.
+func (result *Result) print(w io.Writer) error {
+	fmt.Fprintf(w, "\n%s; floors: prebuilt %.3f ms, rpc %.3f ms (goals are for %.2f); %g of traces sampled\n",
+		result.Machine, result.Floors.Prebuilt, result.Floors.RPC, goalFloor, result.Sampled)
+	fmt.Fprintf(w, "idle, ms of CPU a second: %s\n", shares(result.Idle, "%.0f"))
+	for _, part := range [][]Row{result.Rows, result.Few} {
+		if len(part) == 0 {
+			continue
+		}
+		fmt.Fprintf(w, "\n%d connections\n", part[0].Connections)
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+		fmt.Fprintln(table, "request\treq/s\tp50\tp90\tp99\terrors\tCPU ms\tgoal\t\tours\tmariadb\tredis\trabbitmq\tSQL\tRedis\tRPC\tprebuilt\trpc floor\tothers\t")
+		for _, r := range part {
+			fmt.Fprintf(table, "%s\t%.0f\t%.1f\t%.1f\t%.1f\t%d\t%.3f\t%s\t%s\t%.3f\t%.3f\t%.3f\t%.3f\t%.2f\t%.2f\t%.2f\t%.1f×\t%.1f×\t%.2f\t\n",
+				r.Name, r.RPS, r.P50, r.P90, r.P99, r.Errors, r.CPU, r.goal(), r.verdict(), r.ours(), r.By["mariadb"], r.By["redis"], r.By["rabbitmq"],
+				r.SQL, r.Redis, r.RPC, ratio(r.CPU, r.Floors.Prebuilt), ratio(r.CPU, r.Floors.RPC), r.Others)
+		}
+		if err := table.Flush(); err != nil {
+			return err
+		}
+		for _, r := range part {
+			fmt.Fprintf(w, "  %s: %s\n", r.Name, shares(r.By, "%.3f"))
+			if r.Degraded > 0 {
+				fmt.Fprintf(w, "    %d of %d lacked a part\n", r.Degraded, r.Requests)
+			}
+			if r.Fault != "" {
+				fmt.Fprintf(w, "    an error: %s\n", r.Fault)
+			}
+			for _, line := range r.Top {
+				fmt.Fprintln(w, "    "+line)
+			}
+		}
+	}
+	return nil
+}
+
+func ratio(a, b float64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return a / b
+}
+
+// shares lists what is not nothing, the largest first.
+func shares(by map[string]float64, format string) string {
+	names := slices.SortedFunc(maps.Keys(by), func(a, b string) int { return int(math.Copysign(1, by[b]-by[a])) })
+	var list []string
+	for _, name := range names {
+		list = append(list, name+" "+fmt.Sprintf(format, by[name]))
+	}
+	return strings.Join(list, ", ")
+}
+
+// keep writes the result to latest.json, and what was there to previous.json.
+func (result *Result) keep() error {
+	written, err := json.MarshalIndent(result, "", "  ")
+	if err != nil {
+		return err
+	}
+	latest := filepath.Join(out, "latest.json")
+	if err := os.Rename(latest, filepath.Join(out, "previous.json")); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	return os.WriteFile(latest, append(written, '\n'), 0o644)
+}
+
+// load reads what keep wrote.
+func readResult(path string) (result Result, err error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return result, err
+	}
+	return result, json.Unmarshal(content, &result)
+}
+
+// compare prints two results side by side. Costs are set against the rpc floors of
+// their own rows, so that a slower hour is no slower program.
+func compare(w io.Writer, a, b Result) error {
+	before := map[string]Row{}
+	for _, r := range slices.Concat(a.Rows, a.Few) {
+		before[fmt.Sprint(r.Name, r.Connections)] = r
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "request\tconnections\tCPU ms\t→\tin floors\t→\tchange\treq/s\t→\tp99\t→\tSQL\t→\tRedis\t→\tRPC\t→\terrors\t→\t")
+	for _, r := range slices.Concat(b.Rows, b.Few) {
+		old, found := before[fmt.Sprint(r.Name, r.Connections)]
+		if !found {
+			continue
+		}
+		was, is := ratio(old.CPU, old.Floors.RPC), ratio(r.CPU, r.Floors.RPC)
+		fmt.Fprintf(table, "%s\t%d\t%.3f\t%.3f\t%.2f\t%.2f\t%+.0f %%\t%.0f\t%.0f\t%.1f\t%.1f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t%d\t\n",
+			r.Name, r.Connections, old.CPU, r.CPU, was, is, 100*(ratio(is, was)-1), old.RPS, r.RPS, old.P99, r.P99,
+			old.SQL, r.SQL, old.Redis, r.Redis, old.RPC, r.RPC, old.Errors, r.Errors)
+	}
+	return table.Flush()
+}

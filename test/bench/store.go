@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"gorm.io/gorm"
+
+	"backbeat/model"
+)
+
+// store reads from the system's database what the bench has to know of it.
+type store struct {
+	db *gorm.DB
+	// asked counts its own statements, which are no request's.
+	asked atomic.Int64
+}
+
+// read counts one statement.
+func (s *store) read(ctx context.Context) *gorm.DB {
+	s.asked.Add(1)
+	return s.db.WithContext(ctx)
+}
+
+// questions returns how many statements others have sent.
+func (s *store) questions(ctx context.Context) (int64, error) {
+	var status struct {
+		Name  string `gorm:"column:Variable_name"`
+		Value int64  `gorm:"column:Value"`
+	}
+	err := s.read(ctx).Raw("SHOW GLOBAL STATUS LIKE 'Questions'").Scan(&status).Error
+	return status.Value - s.asked.Load(), err
+}
+
+// ids returns a column of a table, in an order of the database's or as by says,
+// most of them at most.
+func ids[T any](ctx context.Context, s *store, column, by string, most int) (list []int64, err error) {
+	err = s.read(ctx).Model(new(T)).Order(by).Limit(most).Pluck(column, &list).Error
+	return list, err
+}
+
+// conversations returns some at random.
+func (s *store) conversations(ctx context.Context, most int) (list []model.Conversation, err error) {
+	err = s.read(ctx).Select("low", "high", "last_time").Order("RAND()").Limit(most).Find(&list).Error
+	return list, err
+}
+
+// like is a user and a video.
+type like struct{ user, video int64 }
+
+// without returns the likes that there are no rows of.
+func (s *store) without(ctx context.Context, likes []like) (free []like, err error) {
+	const atOnce = 1000
+	for from := 0; from < len(likes); from += atOnce {
+		part := likes[from:min(from+atOnce, len(likes))]
+		pairs := make([][]any, len(part))
+		for i, l := range part {
+			pairs[i] = []any{l.user, l.video}
+		}
+		var rows []model.Favorite
+		if err := s.read(ctx).Select("user_id", "video_id").Where("(user_id, video_id) IN ?", pairs).Find(&rows).Error; err != nil {
+			return nil, err
+		}
+		taken := map[like]bool{}
+		for _, row := range rows {
+			taken[like{row.UserID, row.VideoID}] = true
+		}
+		for _, l := range part {
+			if !taken[l] {
+				free = append(free, l)
+			}
+		}
+	}
+	return free, nil
+}
+
+// awaited is a number in the database that each good answer raises by one, sooner
+// or later.
+type awaited struct {
+	what     string
+	count    func(ctx context.Context) (int64, error)
+	base     int64
+	answered atomic.Int64
+}
+
+// settleWithin bounds the wait for queues to drain, settleEvery is how often that
+// is looked for.
+const (
+	settleWithin = 3 * time.Minute
+	settleEvery  = 50 * time.Millisecond
+)
+
+// begin takes the number as it is now.
+func (a *awaited) begin(ctx context.Context) (err error) {
+	a.base, err = a.count(ctx)
+	return err
+}
+
+// settle waits until what was answered is there, and returns how much of it is
+// missing when it stops to wait.
+func (a *awaited) settle(ctx context.Context) (missing int64, err error) {
+	answered := a.answered.Swap(0)
+	if answered == 0 {
+		return 0, nil
+	}
+	want := a.base + answered
+	for deadline := time.Now().Add(settleWithin); ; time.Sleep(settleEvery) {
+		a.base, err = a.count(ctx)
+		switch {
+		case err != nil:
+			return 0, fmt.Errorf("counting %s: %w", a.what, err)
+		case a.base >= want:
+			return 0, nil
+		case time.Now().After(deadline):
+			return want - a.base, nil
+		}
+	}
+}

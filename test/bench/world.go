@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"backbeat/app/token"
+	"backbeat/config"
+	"backbeat/deploy/local"
+	"backbeat/model"
+)
+
+// Who takes part in a load, at most.
+const (
+	sampleUsers  = 2000
+	sampleVideos = 2000
+	// drawnLikes is how many pairs are drawn of which those that nobody has liked
+	// yet are for the loads.
+	drawnLikes = 150_000
+)
+
+// world is a cluster of one instance of each role, filled, and what loads need to
+// know of it.
+type world struct {
+	dir     string
+	cluster *local.Cluster
+	addr    string
+	members []member
+	store   *store
+	redis   *redis.Client
+	keys    *token.Keys
+
+	users, videos []int64
+	// popular have about 20 followers, discussed about 100 comments.
+	popular, discussed []int64
+	chats              []model.Conversation
+	// names log in.
+	names []string
+	clip  []byte
+	// likes are for pairs that nobody has liked; mu guards them.
+	mu    sync.Mutex
+	likes []request
+	// liked and published follow the likes and uploads answered.
+	liked, published awaited
+}
+
+// newWorld starts the cluster and fills it with what seed makes of its arguments.
+// Of all traces a share is sampled.
+func newWorld(ctx context.Context, seed []string, sampled float64) (w *world, err error) {
+	w = &world{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.close())
+		}
+	}()
+	if w.dir, err = os.MkdirTemp("", "backbeat-bench-"); err != nil {
+		return w, err
+	}
+	if err := os.Chmod(w.dir, 0o755); err != nil { // servers run as other users
+		return w, err
+	}
+	program, clip := filepath.Join(w.dir, "backbeat"), filepath.Join(w.dir, "clip.mp4")
+	if err := run(ctx, nil, "go", "build", "-o", program, "backbeat/app"); err != nil {
+		return w, err
+	}
+	if w.clip, err = makeClip(ctx, clip); err != nil {
+		return w, err
+	}
+	w.cluster, err = local.StartCluster(ctx, filepath.Join(w.dir, "cluster"), local.ClusterOptions{Program: program, Instances: 1, Env: []string{
+		"BACKBEAT_JAEGER_SAMPLER=probabilistic", fmt.Sprint("BACKBEAT_JAEGER_SAMPLER_PARAM=", sampled),
+	}})
+	if err != nil {
+		return w, err
+	}
+	w.addr = strings.TrimPrefix(w.cluster.Base, "http://")
+	w.members = members(w.cluster)
+	env := append(slices.Clone(w.cluster.Env), "BACKBEAT_DATA_DIR="+filepath.Join(w.dir, "seed"))
+	if err := run(ctx, env, program, append([]string{"seed"}, seed...)...); err != nil {
+		return w, err
+	}
+	return w, w.learn(ctx)
+}
+
+// members are the processes of a cluster by role or server. What ffmpeg spends is
+// its own.
+func members(c *local.Cluster) (all []member) {
+	for _, part := range c.Parts {
+		for _, pid := range part.PIDs() {
+			all = append(all, member{name: role(part), pid: pid, children: "ffmpeg"})
+		}
+	}
+	for _, server := range c.Servers {
+		for _, pid := range server.PIDs() {
+			all = append(all, member{name: server.Name, pid: pid})
+		}
+	}
+	return all
+}
+
+// role is what a part's name begins with.
+func role(part *local.Server) string { return part.Name[:strings.LastIndexByte(part.Name, '-')] }
+
+// learn opens the cluster's database, cache and keys, and draws who takes part.
+func (w *world) learn(ctx context.Context) error {
+	cfg, err := config.Load("", w.cluster.Env)
+	if err != nil {
+		return err
+	}
+	if w.keys, err = token.ParseKeys(cfg.Token.Keys, cfg.Token.Life, time.Now); err != nil {
+		return err
+	}
+	w.redis = redis.NewClient(&redis.Options{Addr: cfg.Redis.Addr})
+	db, err := model.Open(ctx, cfg.DB.DSN, 1, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	w.store = &store{db: db}
+	for _, list := range []struct {
+		of   *[]int64
+		read func() ([]int64, error)
+	}{
+		{&w.users, func() ([]int64, error) { return ids[model.User](ctx, w.store, "id", "RAND()", sampleUsers) }},
+		{&w.videos, func() ([]int64, error) { return ids[model.Video](ctx, w.store, "id", "RAND()", sampleVideos) }},
+		{&w.popular, func() ([]int64, error) {
+			return ids[model.FollowUser](ctx, w.store, "user_id", "ABS(followers - 20)", 50)
+		}},
+		{&w.discussed, func() ([]int64, error) {
+			return ids[model.CommentVideo](ctx, w.store, "video_id", "ABS(comments - 100)", 20)
+		}},
+	} {
+		if *list.of, err = list.read(); err != nil {
+			return err
+		}
+	}
+	w.users = slices.DeleteFunc(w.users, func(id int64) bool { return id == model.SystemUserID })
+	if w.chats, err = w.store.conversations(ctx, sampleUsers); err != nil {
+		return err
+	}
+	if err := w.store.read(ctx).Model(&model.User{}).Where("name LIKE 'user%'").Limit(sampleUsers).Pluck("name", &w.names).Error; err != nil {
+		return err
+	}
+	if err := w.drawLikes(ctx); err != nil {
+		return err
+	}
+	w.liked.what, w.liked.count = "likes", func(ctx context.Context) (n int64, err error) {
+		return n, w.store.read(ctx).Model(&model.FavoriteVideo{}).Select("COALESCE(SUM(likes), 0)").Scan(&n).Error
+	}
+	w.published.what, w.published.count = "published videos", func(ctx context.Context) (n int64, err error) {
+		return n, w.store.read(ctx).Model(&model.Video{}).Where("published_at IS NOT NULL").Count(&n).Error
+	}
+	return errors.Join(w.liked.begin(ctx), w.published.begin(ctx))
+}
+
+func (w *world) drawLikes(ctx context.Context) error {
+	drawn := map[like]bool{}
+	for range drawnLikes {
+		drawn[like{w.anyone(), pick(w.videos)}] = true
+	}
+	list := make([]like, 0, len(drawn))
+	for l := range drawn {
+		list = append(list, l)
+	}
+	free, err := w.store.without(ctx, list)
+	if err != nil {
+		return err
+	}
+	w.likes = make([]request, len(free))
+	for i, l := range free {
+		if w.likes[i], err = w.like(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle waits until everything answered has taken effect, and returns how much
+// has not.
+func (w *world) settle(ctx context.Context) (missing int64, err error) {
+	likes, err := w.liked.settle(ctx)
+	if err != nil {
+		return 0, err
+	}
+	videos, err := w.published.settle(ctx)
+	return likes + videos, err
+}
+
+func (w *world) close() error {
+	var faults []error
+	if w.redis != nil {
+		faults = append(faults, w.redis.Close())
+	}
+	if w.cluster != nil {
+		faults = append(faults, w.cluster.Stop())
+	}
+	if w.dir != "" {
+		faults = append(faults, os.RemoveAll(w.dir))
+	}
+	return errors.Join(faults...)
+}
+
+// clipBytes is the size of an upload.
+const clipBytes = 2 << 20
+
+// makeClip draws a second of video and fills it up to its size with a box that
+// players pass over.
+func makeClip(ctx context.Context, path string) ([]byte, error) {
+	err := run(ctx, nil, "ffmpeg", "-y", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25:duration=1",
+		"-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-movflags", "+faststart", path)
+	if err != nil {
+		return nil, err
+	}
+	clip, err := os.ReadFile(path)
+	if err != nil || len(clip) > clipBytes-8 {
+		return clip, err
+	}
+	free := make([]byte, clipBytes-len(clip))
+	copy(free, []byte{byte(len(free) >> 24), byte(len(free) >> 16), byte(len(free) >> 8), byte(len(free)), 'f', 'r', 'e', 'e'})
+	return append(clip, free...), nil
+}
+
+// run runs a command with env over our own environment; what it prints is part of
+// the error.
+func run(ctx context.Context, env []string, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	if printed, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, printed)
+	}
+	return nil
+}
