@@ -36,6 +36,8 @@ type cast struct {
 	mu sync.Mutex
 	// written are the comments that were acknowledged, by user and video.
 	written map[object][]*entity.Comment
+	// cursors are how far a user's app has read a conversation.
+	cursors map[object]int64
 }
 
 // soon is far more than an idle machine needs to drain the queues.
@@ -44,7 +46,7 @@ const soon = time.Minute
 // play performs the program in the world and returns what is wrong with what
 // happened, and how many calls there were.
 func play(tb testing.TB, w *world, p program, cancels bool) (wrong []string, calls int) {
-	c := &cast{world: w, history: newHistory(), cancels: cancels, written: map[object][]*entity.Comment{}}
+	c := &cast{world: w, history: newHistory(), cancels: cancels, written: map[object][]*entity.Comment{}, cursors: map[object]int64{}}
 	for i := range c.users {
 		c.users[i] = w.ids.Add(1)
 	}
@@ -55,14 +57,17 @@ func play(tb testing.TB, w *world, p program, cancels bool) (wrong []string, cal
 	var goroutines sync.WaitGroup
 	for _, steps := range p {
 		goroutines.Go(func() {
-			cursors := map[object]int64{}
 			for _, s := range steps {
-				c.perform(tb.Context(), s, cursors)
+				c.perform(tb.Context(), s)
 			}
 		})
 	}
 	goroutines.Wait()
 	harness.Eventually(tb, soon, w.idle, "queues drain")
+	if n := w.traffic.lost(); n > 0 {
+		c.reject("%d messages were taken and have not arrived", n)
+	}
+	w.traffic.forget()
 	ends := c.lookBack(tb.Context())
 	c.likesKnown = w.redis.n.Load() == failed
 	return append(c.check(), c.audit(tb.Context(), ends)...), c.calls()
@@ -70,7 +75,7 @@ func play(tb testing.TB, w *world, p program, cancels bool) (wrong []string, cal
 
 // perform does one step, and once more when the outcome stayed unknown and
 // repeating it changes nothing.
-func (c *cast) perform(ctx context.Context, s step, cursors map[object]int64) {
+func (c *cast) perform(ctx context.Context, s step) {
 	user, other, film := c.users[s.User], c.users[(s.User+1+s.Item)%users], c.videos[s.Item]
 	switch s.Do {
 	case like, unlike:
@@ -100,7 +105,7 @@ func (c *cast) perform(ctx context.Context, s step, cursors map[object]int64) {
 	case send:
 		c.send(ctx, s, user, other)
 	case poll, readChat:
-		c.chat(ctx, s, user, other, cursors)
+		c.chat(ctx, s, user, other)
 	}
 }
 
@@ -397,48 +402,71 @@ func (c *cast) send(ctx context.Context, s step, user, other int64) {
 const all = 1000
 
 // chat reads a conversation: the last message alone, all of it, or, as the app
-// does, what is new since the goroutine's last look at it, a few at a time.
-func (c *cast) chat(ctx context.Context, s step, user, other int64, cursors map[object]int64) logAnswer {
-	of := conversation(user, other)
-	cursor := object{chats, user, other}
+// does, what is new since the user's last look at it, a few at a time.
+func (c *cast) chat(ctx context.Context, s step, user, other int64) logAnswer {
 	call := logCall{viewer: user, limit: all}
-	if s.Do == poll {
-		call.after, call.limit = cursors[cursor], 1+s.Vary%4
+	switch {
+	case s.Do == poll:
+		call.after, call.limit = c.cursor(user, other, 0), 1+s.Vary%4
+	case s.Vary&1 == 1:
+		return c.readLog(ctx, s, other, logCall{viewer: user, limit: 1}, c.latest)
 	}
-	latest := s.Do == readChat && s.Vary&1 == 1
-	if latest {
-		call.limit = 1
+	answer := c.readLog(ctx, s, other, call, c.messages)
+	if len(answer) > 0 {
+		c.cursor(user, other, answer[len(answer)-1].at)
 	}
+	return answer
+}
+
+// pollAll polls a conversation from its beginning until there is no more.
+func (c *cast) pollAll(ctx context.Context, user, other int64) {
+	for after := int64(1); ; {
+		answer := c.readLog(ctx, step{Do: poll}, other, logCall{viewer: user, after: after, limit: 2}, c.messages)
+		if len(answer) == 0 {
+			return
+		}
+		after = answer[len(answer)-1].at
+	}
+}
+
+// cursor returns the time of the last message that the user's app has seen, now
+// that it has seen that of at.
+func (c *cast) cursor(user, other, at int64) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	seen := object{chats, user, other}
+	c.cursors[seen] = max(c.cursors[seen], at)
+	return c.cursors[seen]
+}
+
+// readLog adds a read of a conversation that was answered.
+func (c *cast) readLog(ctx context.Context, s step, other int64, call logCall, read func(context.Context, int64, logCall) (logAnswer, error)) logAnswer {
 	var answer logAnswer
 	r := record{}
 	r.Call = c.now()
-	_, err := c.call(ctx, s, func(ctx context.Context) (err error) {
-		if latest {
-			answer, err = c.latest(ctx, user, other)
-			return err
-		}
-		var out pbmessage.ChatResponse
-		err = c.message.Chat(ctx, &pbmessage.ChatRequest{ViewerId: user, PeerId: other, After: call.after, Limit: int32(call.limit)}, &out)
-		for _, m := range out.Messages {
-			answer = append(answer, line{m.CreateTime, m.FromUserId, m.Content})
-		}
-		return err
-	})
+	_, err := c.call(ctx, s, func(ctx context.Context) (err error) { answer, err = read(ctx, other, call); return err })
 	r.Return = c.now()
 	if err != nil {
 		return nil
 	}
-	if s.Do == poll && len(answer) > 0 {
-		cursors[cursor] = answer[len(answer)-1].at
-	}
 	r.Input, r.Output = call, answer
-	c.add(of, r)
+	c.add(conversation(call.viewer, other), r)
 	return answer
 }
 
-func (c *cast) latest(ctx context.Context, user, other int64) (logAnswer, error) {
+func (c *cast) messages(ctx context.Context, other int64, call logCall) (logAnswer, error) {
+	var answer logAnswer
+	var out pbmessage.ChatResponse
+	err := c.message.Chat(ctx, &pbmessage.ChatRequest{ViewerId: call.viewer, PeerId: other, After: call.after, Limit: int32(call.limit)}, &out)
+	for _, m := range out.Messages {
+		answer = append(answer, line{m.CreateTime, m.FromUserId, m.Content})
+	}
+	return answer, err
+}
+
+func (c *cast) latest(ctx context.Context, other int64, call logCall) (logAnswer, error) {
 	var out pbmessage.LatestResponse
-	err := c.message.Latest(ctx, &pbmessage.LatestRequest{ViewerId: user, PeerIds: []int64{other}}, &out)
+	err := c.message.Latest(ctx, &pbmessage.LatestRequest{ViewerId: call.viewer, PeerIds: []int64{other}}, &out)
 	if m := out.Messages[other]; m != nil {
 		return logAnswer{{m.CreateTime, m.FromUserId, m.Content}}, err
 	}
@@ -464,8 +492,9 @@ func (c *cast) lookBack(ctx context.Context) ends {
 		for _, other := range c.users {
 			if other != user {
 				e.follows[object{follows, user, other}] = c.follows(ctx, step{Do: readFollow, Vary: i}, user, other)
-				e.chats[conversation(user, other)] = c.chat(ctx, step{Do: readChat}, user, other, nil)
-				c.chat(ctx, step{Do: readChat, Vary: 1}, user, other, nil)
+				e.chats[conversation(user, other)] = c.chat(ctx, step{Do: readChat}, user, other)
+				c.chat(ctx, step{Do: readChat, Vary: 1}, user, other)
+				c.pollAll(ctx, user, other)
 			}
 		}
 		e.works[user] = c.works(ctx, step{Do: readWorks}, user)

@@ -27,7 +27,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, append(harness.LeakOptions(),
 		// gorm gives its caches of statements, and SQLite's readers, no end.
 		goleak.IgnoreAnyFunction("gorm.io/gorm/internal/lru.NewLRU[...].func1"),
-		goleak.IgnoreAnyFunction("database/sql.(*DB).connectionOpener"))...)
+		goleak.IgnoreAnyFunction("database/sql.(*DB).connectionOpener"),
+		// A library of go-micro's starts one when it is imported.
+		goleak.IgnoreAnyFunction("github.com/patrickmn/go-cache.(*janitor).Run"))...)
 }
 
 func histories(tb testing.TB) int {

@@ -1,6 +1,10 @@
 package linear
 
-import "pgregory.net/rapid"
+import (
+	"slices"
+
+	"pgregory.net/rapid"
+)
 
 // program is what the goroutines of a history do, each its steps in turn.
 type program [][]step
@@ -68,32 +72,43 @@ const (
 	videos = 2
 )
 
-// programs generates programs of 8 to 64 goroutines. Each starts simple, so that
-// a failing one shrinks to that.
+// programs generates programs of 8 to 64 goroutines. Half of them keep to one
+// topic, so that everybody meets. Each choice starts simple, so that a failing
+// program shrinks to that.
 var programs = rapid.Custom(func(t *rapid.T) program {
-	goroutines := rapid.SampledFrom([]int{8, 12, 16, 24, 32, 48, 64}).Draw(t, "goroutines")
-	return rapid.SliceOfN(rapid.SliceOfN(steps, 1, 5), goroutines, goroutines).Draw(t, "program")
+	do := rapid.SampledFrom(topics).Draw(t, "topic")
+	goroutines := rapid.SampledFrom([]int{8, 8, 8, 12, 12, 16, 24, 32, 64}).Draw(t, "goroutines")
+	return rapid.SliceOfN(rapid.SliceOfN(steps(do), 1, 4), goroutines, goroutines).Draw(t, "program")
 })
 
-var steps = rapid.Custom(func(t *rapid.T) step {
-	return step{
-		Do:    rapid.SampledFrom(actions).Draw(t, "do"),
-		User:  rapid.IntRange(0, users-1).Draw(t, "user"),
-		Item:  rapid.IntRange(0, videos-1).Draw(t, "item"),
-		Fault: rapid.SampledFrom(faults).Draw(t, "fault"),
-		Vary:  rapid.IntRange(0, 1023).Draw(t, "vary"),
-	}
-})
+func steps(do []action) *rapid.Generator[step] {
+	return rapid.Custom(func(t *rapid.T) step {
+		return step{
+			Do:    rapid.SampledFrom(do).Draw(t, "do"),
+			User:  rapid.IntRange(0, users-1).Draw(t, "user"),
+			Item:  rapid.IntRange(0, videos-1).Draw(t, "item"),
+			Fault: rapid.SampledFrom(faults).Draw(t, "fault"),
+			Vary:  rapid.IntRange(0, 1023).Draw(t, "vary"),
+		}
+	})
+}
 
-// actions and faults hold what is to come more often more than once.
+// What there is to do, and to go wrong; what is to come more often stands there
+// more than once.
 var (
-	actions = []action{
-		like, unlike, readLike, follow, unfollow, readFollow,
-		remark, retract, trespass, readComments, publish, readWorks, send, poll, readChat,
-		like, like, unlike, readLike, readLike, follow, unfollow, readFollow, remark, readComments, send, send, poll,
+	aboutLikes    = []action{like, like, unlike, unlike, readLike, readLike, readLike}
+	aboutFollows  = []action{follow, follow, unfollow, readFollow, readFollow}
+	aboutComments = []action{remark, remark, retract, trespass, readComments, readComments}
+	aboutChats    = []action{send, send, poll, readChat}
+	aboutWorks    = []action{publish, readWorks}
+	aboutAll      = slices.Concat(aboutLikes, aboutFollows, aboutComments, aboutChats, aboutWorks)
+
+	topics = [][]action{
+		aboutLikes, aboutLikes, aboutFollows, aboutComments, aboutChats,
+		aboutAll, aboutAll, aboutAll, aboutAll, aboutAll,
 	}
 	faults = []fault{
 		none, none, none, none, none, none, none, none, none, none, none, none, none, none, none, none,
-		lost, canceled, conflicted, conflicted, refused, unconfirmed, repeated, brokerAway, brokerMute,
+		lost, lost, lost, canceled, conflicted, conflicted, refused, unconfirmed, repeated, brokerAway, brokerMute,
 	}
 )

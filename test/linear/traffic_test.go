@@ -3,7 +3,6 @@ package linear
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -43,16 +42,22 @@ func (t *traffic) watched(handle mq.Handler) mq.Handler {
 	}
 }
 
-// idle returns nil when everything taken has been handled, and forgets it.
-func (t *traffic) idle() error {
+// lost counts the messages that were taken and have not been handled.
+func (t *traffic) lost() (n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for id := range t.taken {
 		if !t.handled[id] {
-			return fmt.Errorf("message %s of %d is not handled", id, len(t.taken))
+			n++
 		}
 	}
+	return n
+}
+
+// forget starts anew.
+func (t *traffic) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	clear(t.taken)
 	clear(t.handled)
-	return nil
 }
