@@ -46,6 +46,9 @@ const (
 	maxSide    = 4096
 	// maxRate admits the slow motion of phones.
 	maxRate = 250
+	// maxFlow is in pixels a second: 4096×2304 at 60, or 1080p at 240, and a little
+	// more. Nobody films more, but a small file can hold more than we can decode.
+	maxFlow = 4096 * 2304 * 61
 	// slack is by how much a duration may differ from what it should be.
 	slack = time.Second
 )
@@ -78,8 +81,8 @@ func (w *Worker) admit(info *ffmpeg.Info) error {
 		return refuse("无法识别的视频文件", "%d×%d pixels", video.Width, video.Height)
 	case max(video.Width, video.Height) > maxSide:
 		return refuse("视频分辨率过高", "%d×%d pixels", video.Width, video.Height)
-	case video.Rate > maxRate:
-		return refuse("视频帧率过高", "%.0f pictures a second", video.Rate)
+	case video.Rate > maxRate || float64(video.Width)*float64(video.Height)*video.Rate > maxFlow:
+		return refuse("视频帧率过高", "%d×%d pixels, %.0f times a second", video.Width, video.Height, video.Rate)
 	default:
 		return w.checkDuration(info.Duration)
 	}

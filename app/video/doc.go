@@ -15,6 +15,7 @@
 //   - The media keys of the published file and its cover follow from the
 //     original's key. Doing a job twice writes the same files twice, so a worker
 //     that dies leaves none that nobody knows of.
-//   - A finished upload keeps its original for a while, since the author's app
-//     may be playing it; then the sweep deletes it, of a failed one everything.
+//   - A published upload keeps its original for a while, since the author's app
+//     may be playing it; then the sweep deletes it. A failed one's goes at once,
+//     and the sweep deletes whatever a worker made of it since.
 package video

@@ -176,11 +176,16 @@ func again(kind errs.Kind, row *model.Video, cause error) error {
 }
 
 // fail ends an upload and tells its author, in this order: a worker that dies in
-// between leaves a failed row and the job, which then only tells.
+// between leaves a failed row and the job, which then only tells. The original
+// has no further use and may be hostile, so it goes at once; if it can't, the
+// sweep will delete it with all that was made of it.
 func (w *Worker) fail(ctx context.Context, row *model.Video, reason string) error {
 	won, err := w.store.fail(ctx, row.ID, reason, w.now().UnixMilli())
 	if err != nil || !won {
 		return err
+	}
+	if err := w.media.Delete(ctx, row.OriginalKey); err != nil {
+		w.log.WarnContext(ctx, "a later sweep will delete a failed upload", "video", row.ID, "error", err)
 	}
 	row.Reason = reason
 	return w.notify(ctx, row)

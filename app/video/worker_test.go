@@ -489,6 +489,9 @@ func TestAuthorIsToldAfterRedelivery(t *testing.T) {
 	if row := s.row(t, id); row.State != model.VideoFailed || len(s.notices(t)) != 0 {
 		t.Fatalf("state is %d after %d notices", row.State, len(s.notices(t)))
 	}
+	if left := s.stored(t); len(left) != 0 {
+		t.Errorf("a failed upload left %v", left)
+	}
 	s.sent.fail(nil)
 	check(t, s.deliver(t, fastLane, id, 0))
 	if told := s.notices(t); len(told) != 1 || told[0].Reason != "无法识别的视频文件" {
