@@ -1,7 +1,7 @@
 # Every target works on a fresh clone with Go, git and make; what else is needed
 # the targets install (Debian packages) or name.
 .DEFAULT_GOAL := help
-.PHONY: help run demo test fuzz fault cluster cluster-down generate lint build ci
+.PHONY: help run demo test fuzz fault bench bench-compare cluster cluster-down generate lint build ci
 
 TOOLS := go tool -modfile=test/tools/go.mod
 
