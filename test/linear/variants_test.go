@@ -29,12 +29,12 @@ const mostHistories = 150
 
 // Each broken variant must be caught, or the histories prove little.
 func TestBrokenVariants(t *testing.T) {
-	caught, began := 0, time.Now()
+	caught, began, k := 0, time.Now(), kinds[1]
 	for _, b := range broken {
 		t.Run(b.name, func(t *testing.T) {
-			w := newWorld(t, kinds[0], b)
+			w := newWorld(t, k, b)
 			for seed := range mostHistories {
-				if wrong, _ := play(t, w, programs.Example(seed), true); len(wrong) > 0 {
+				if wrong, _ := play(t, w, programs.Example(seed), k.cancels); len(wrong) > 0 {
 					caught++
 					evidence, _, _ := strings.Cut(wrong[0], "\n")
 					t.Logf("caught by history %d: %s", seed+1, evidence)

@@ -71,7 +71,7 @@ type world struct {
 // kind is what a world is built from.
 type kind struct {
 	name string
-	// of is how many of 40 histories happen in it.
+	// share is how many of 40 histories happen in it.
 	share    int
 	database func(testing.TB) (dsn string)
 	// broker returns what publishes go to first.
@@ -83,9 +83,9 @@ type kind struct {
 }
 
 var kinds = []kind{
-	{"sqlite, table queues", 34, harness.SQLite, tableBroker, false, true},
-	{"mariadb, table queues", 3, harness.MariaDB, tableBroker, false, false},
-	{"mariadb, rabbitmq, redis", 3, harness.MariaDB, rabbitBroker, true, false},
+	{"sqlite, table queues", 6, harness.SQLite, tableBroker, false, true},
+	{"mariadb, table queues", 14, harness.MariaDB, tableBroker, false, false},
+	{"mariadb, rabbitmq, redis", 20, harness.MariaDB, rabbitBroker, true, false},
 }
 
 // tableBroker is a table in a file of its own.
