@@ -45,6 +45,10 @@ func Open(ctx context.Context, dsn string, maxOpen int, log *slog.Logger) (*gorm
 			db, err = dial(mysql.New(mysql.Config{DSN: converted, SkipInitializeWithVersion: true}), maxOpen)
 		}
 	case "postgres", "postgresql":
+		if _, err = url.Parse(dsn); err != nil {
+			err = fmt.Errorf("not of the form postgres://USER:PASSWORD@HOST:PORT/NAME") // its own text holds the password
+			break
+		}
 		db, err = dial(postgres.Open(dsn), maxOpen)
 	default:
 		err = fmt.Errorf("unknown kind %q: sqlite, mysql or postgres", scheme)
