@@ -3,7 +3,6 @@ package linear
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"gorm.io/gorm"
 
@@ -69,7 +68,7 @@ func (c *cast) audit(ctx context.Context, e ends) (wrong []string) {
 
 	// An upload has its job, or is known to have none and the sweep will send it.
 	var uploads []model.Video
-	failed(c.db.WithContext(ctx).Where("author_id IN ?", slices.Collect(slices.Values(c.users[:]))).Find(&uploads).Error)
+	failed(c.db.WithContext(ctx).Where("author_id IN ?", c.users[:]).Find(&uploads).Error)
 	for _, row := range uploads {
 		if _, ok := c.jobs.Load(row.ID); !ok && row.QueuedAt != 0 {
 			wrong = append(wrong, fmt.Sprintf("upload %d is marked as queued and has no job", row.ID))

@@ -2,6 +2,7 @@ package linear
 
 import (
 	"context"
+	crand "crypto/rand"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -89,7 +90,7 @@ func (s *shaky) Publish(ctx context.Context, queue mq.Queue, message mq.Message)
 }
 
 func (s *shaky) publish(ctx context.Context, queue mq.Queue, message mq.Message) error {
-	message.ID = s.traffic.draw()
+	message.ID = crand.Text()
 	err := s.Publisher.Publish(ctx, queue, message)
 	if err == nil {
 		s.traffic.took(message.ID)

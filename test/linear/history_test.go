@@ -48,8 +48,8 @@ type history struct {
 	records map[object][]record
 	// impossible are answers that are wrong whatever else happened.
 	impossible []string
-	// glimpses is false when pending likes could not be reached, so that nothing is
-	// promised about what likes show.
+	// likesKnown is false when pending likes could not be reached, so that nothing
+	// is promised about what likes show.
 	likesKnown bool
 }
 

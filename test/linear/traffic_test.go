@@ -2,7 +2,6 @@ package linear
 
 import (
 	"context"
-	"crypto/rand"
 	"sync"
 	"sync/atomic"
 
@@ -18,8 +17,6 @@ type traffic struct {
 }
 
 func newTraffic() *traffic { return &traffic{taken: map[string]bool{}, handled: map[string]bool{}} }
-
-func (t *traffic) draw() string { return rand.Text() }
 
 func (t *traffic) took(id string) {
 	t.mu.Lock()
