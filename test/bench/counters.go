@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -16,6 +17,12 @@ type counts struct{ sql, redis int64 }
 // reading Redis's takes.
 func (c counts) since(earlier counts) counts {
 	return counts{c.sql - earlier.sql, c.redis - earlier.redis - 1}
+}
+
+// beyond returns what was asked beyond what is asked anyway in that time.
+func (c counts) beyond(idle counts, took, idled time.Duration) counts {
+	share := took.Seconds() / idled.Seconds()
+	return counts{max(0, c.sql-int64(share*float64(idle.sql))), max(0, c.redis-int64(share*float64(idle.redis)))}
 }
 
 // counters reads counts.

@@ -26,6 +26,15 @@ func (a account) since(earlier account) account {
 	return spent
 }
 
+// beyond returns what was spent beyond what is spent anyway in that time.
+func (a account) beyond(idle account, took, idled time.Duration) account {
+	spent, share := account{}, took.Seconds()/idled.Seconds()
+	for name, total := range a {
+		spent[name] = max(0, total-time.Duration(share*float64(idle[name])))
+	}
+	return spent
+}
+
 // member is one process of the system under test.
 type member struct {
 	// name is its own; several members may share one.

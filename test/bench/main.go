@@ -90,9 +90,10 @@ func (result *Result) run(ctx context.Context, chosen []row, profile string) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, b.floors.close()) }()
-	if result.Idle, err = b.idle(ctx); err != nil {
+	if err := b.rest(ctx); err != nil {
 		return err
 	}
+	result.rest(b.idle)
 	return result.measure(ctx, b, chosen)
 }
 

@@ -22,7 +22,7 @@ const (
 	warmFor  = time.Second
 	floorFor = time.Second
 	// idleFor is how long the system is looked at while nobody asks it anything.
-	idleFor = 2 * time.Second
+	idleFor = 5 * time.Second
 )
 
 // apart are spent beside the goals, which are about our processes, MariaDB, Redis
@@ -38,6 +38,8 @@ type bench struct {
 	counters counters
 	floors   *floors
 	seconds  float64
+	// idle is what happens while nobody asks: no request is to blame for it.
+	idle interval
 	// profile is the role that is profiled while a row is measured; "" is none.
 	profile string
 }
@@ -66,28 +68,41 @@ func (b *bench) read(ctx context.Context) (now reading, err error) {
 	return now, err
 }
 
-// idle returns what each of the system's processes spends while nobody asks, in ms
-// a second.
-func (b *bench) idle(ctx context.Context) (map[string]float64, error) {
+// since returns what lies between two readings.
+func (now reading) since(before reading) interval {
+	return interval{now.cpu.since(before.cpu), now.counts.since(before.counts), now.busy - before.busy - (now.driver - before.driver), now.at.Sub(before.at)}
+}
+
+// interval is what happened between two readings.
+type interval struct {
+	cpu    account
+	counts counts
+	// busy is what the machine spent without the driver.
+	busy, took time.Duration
+}
+
+// others is how many cores processes took that have nothing to do with the bench.
+func (i interval) others() float64 {
+	rest := i.busy
+	for _, d := range i.cpu {
+		rest -= d
+	}
+	return max(0, rest.Seconds()/i.took.Seconds())
+}
+
+// rest looks at the system while nobody asks it anything.
+func (b *bench) rest(ctx context.Context) error {
 	before, err := b.read(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	select {
 	case <-ctx.Done():
 	case <-time.After(idleFor):
 	}
 	after, err := b.read(ctx)
-	if err != nil {
-		return nil, err
-	}
-	spends := map[string]float64{}
-	for name, spent := range after.cpu.since(before.cpu) {
-		if spent > 0 {
-			spends[name] = milliseconds(spent) / after.at.Sub(before.at).Seconds()
-		}
-	}
-	return spends, nil
+	b.idle = after.since(before)
+	return errors.Join(err, ctx.Err())
 }
 
 // measure drives a row, with many connections and again with few.
@@ -161,7 +176,8 @@ func (b *bench) load(ctx context.Context, r row, next source, connections int) (
 	if err := errors.Join(err, ctx.Err()); err != nil {
 		return result, err
 	}
-	spent := after.cpu.since(before.cpu)
+	between := after.since(before)
+	spent := between.cpu.beyond(b.idle.cpu, between.took, b.idle.took)
 	if shown != nil {
 		if result.Top, err = shown.top(ctx); err != nil {
 			return result, err
@@ -175,16 +191,12 @@ func (b *bench) load(ctx context.Context, r row, next source, connections int) (
 		spent[argon2] = time.Duration(share * float64(spent["user"]))
 		spent["user"] -= spent[argon2]
 	}
-	result.fill(r, connections, t, spent, after.counts.since(before.counts))
+	result.fill(r, connections, t, spent, between.counts.beyond(b.idle.counts, between.took, b.idle.took))
 	result.Errors += int(missing)
 	if missing > 0 {
 		result.Fault = fmt.Sprintf("%d that were answered have not taken effect", missing)
 	}
-	others := after.busy - before.busy - (after.driver - before.driver)
-	for _, d := range after.cpu.since(before.cpu) {
-		others -= d
-	}
-	result.Others = max(0, others.Seconds()/after.at.Sub(before.at).Seconds())
+	result.Others = rounded(between.others())
 	result.GatewayMB, err = memory(b.part("gateway").PIDs()[0])
 	return result, err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -28,8 +29,10 @@ type Result struct {
 	Seconds float64  `json:"seconds"`
 	// Floors are the means of the run.
 	Floors Floors `json:"floors"`
-	// Idle is what each process spent while nobody asked, in ms of CPU a second.
-	Idle map[string]float64 `json:"idle"`
+	// Idle is what each process spent while nobody asked, in ms of CPU a second, and
+	// IdleSQL how many statements came in a second: no row counts them.
+	Idle    map[string]float64 `json:"idle"`
+	IdleSQL float64            `json:"idle_sql"`
 	// Rows are with 32 connections, Few with 4.
 	Rows []Row `json:"rows"`
 	Few  []Row `json:"few"`
@@ -67,6 +70,17 @@ type Row struct {
 	Others    float64  `json:"others_cores"`
 	GatewayMB int      `json:"gateway_mb"`
 	Top       []string `json:"top,omitempty"`
+}
+
+// rest says what the idle system does.
+func (result *Result) rest(idle interval) {
+	result.Idle = map[string]float64{}
+	for name, spent := range idle.cpu {
+		if spent > 0 {
+			result.Idle[name] = rounded(milliseconds(spent) / idle.took.Seconds())
+		}
+	}
+	result.IdleSQL = rounded(float64(idle.counts.sql) / idle.took.Seconds())
 }
 
 // fill says what came of a load.
@@ -135,7 +149,7 @@ func (r Row) ours() float64 {
 func (result *Result) print(w io.Writer) error {
 	fmt.Fprintf(w, "\n%s; floors: prebuilt %.3f ms, rpc %.3f ms (goals are for %.2f); %g of traces sampled\n",
 		result.Machine, result.Floors.Prebuilt, result.Floors.RPC, goalFloor, result.Sampled)
-	fmt.Fprintf(w, "idle, ms of CPU a second: %s\n", shares(result.Idle, "%.0f"))
+	fmt.Fprintf(w, "idle, ms of CPU a second, in no row: %s; %.1f statements a second\n", shares(result.Idle, "%.0f"), result.IdleSQL)
 	for _, part := range [][]Row{result.Rows, result.Few} {
 		if len(part) == 0 {
 			continue
@@ -174,11 +188,18 @@ func ratio(a, b float64) float64 {
 	return a / b
 }
 
-// shares lists what is not nothing, the largest first.
+// shares lists what is more than a hundredth of all, the largest first.
 func shares(by map[string]float64, format string) string {
-	names := slices.SortedFunc(maps.Keys(by), func(a, b string) int { return int(math.Copysign(1, by[b]-by[a])) })
+	all := 0.0
+	for _, part := range by {
+		all += part
+	}
+	names := slices.SortedFunc(maps.Keys(by), func(a, b string) int { return cmp.Compare(by[b], by[a]) })
 	var list []string
 	for _, name := range names {
+		if by[name] < all/100 {
+			break
+		}
 		list = append(list, name+" "+fmt.Sprintf(format, by[name]))
 	}
 	return strings.Join(list, ", ")
