@@ -21,6 +21,9 @@ type Cache interface {
 	Set(ctx context.Context, ttl time.Duration, entries map[string][]byte) error
 	// Delete removes the keys; one that is not there is fine.
 	Delete(ctx context.Context, keys ...string) error
+	// Epoch changes whenever this process may have lost touch with the others that
+	// share the cache, so that their deletions could have failed.
+	Epoch() uint64
 }
 
 // Timeout bounds one call of a Cache, waiting for a connection included.

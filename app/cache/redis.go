@@ -17,10 +17,14 @@ import (
 // Redis is a Cache on a Redis server, shared by all processes that use it.
 type Redis struct {
 	client redis.UniversalClient
+	lapses *Lapses
 }
 
 // NewRedis returns a cache on the server that client (see Dial) reaches.
-func NewRedis(client redis.UniversalClient) *Redis { return &Redis{client} }
+func NewRedis(client redis.UniversalClient) *Redis { return &Redis{client, WatchLapses(client)} }
+
+// Epoch implements Cache.
+func (r *Redis) Epoch() uint64 { return r.lapses.Epoch() }
 
 // Get implements Cache.
 func (r *Redis) Get(ctx context.Context, keys ...string) ([][]byte, error) {

@@ -1,0 +1,99 @@
+package cache
+
+import (
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"backbeat/app/errs"
+)
+
+const (
+	// versionLife is how long a version nobody asks for is kept.
+	versionLife = time.Hour
+	// versionTimeout bounds one reading; a read has a store to go to.
+	versionTimeout = 75 * time.Millisecond
+	// versionFailures in a row let readings rest for versionRest, so that a stalled
+	// Redis costs few of them their time.
+	versionFailures = 3
+	versionRest     = 500 * time.Millisecond
+)
+
+// Versions tell instances whether what they hold of something is still so. The
+// owner of the data drops a version after each change and before it answers; what
+// is held under a version (a key of Held has it as a part) was read after that
+// version was made, hence shows every change answered before.
+//
+// A drop may not reach the cache. Whoever sees the cache fail or connects to it
+// anew takes nothing held before (Epoch). That leaves an instance which asked for
+// nothing meanwhile, for as long as it holds things: a few seconds at most.
+type Versions struct {
+	cache  Cache
+	prefix string
+	now    func() time.Time
+	// failed counts readings that failed, in a row; rests is until when none is
+	// tried, in Unix nanoseconds.
+	failed, rests atomic.Int64
+}
+
+// NewVersions returns the versions whose keys begin with prefix.
+func NewVersions(cache Cache, prefix string, now func() time.Time) *Versions {
+	return &Versions{cache: cache, prefix: prefix, now: now}
+}
+
+// Version names a state of something, to one process. The zero value names none.
+type Version struct{ made, epoch uint64 }
+
+// Number is the version as callers of other processes know it, 0 for none.
+func (v Version) Number() uint64 { return v.made }
+
+// Get returns the version of a number, made if there is none. With an error there
+// is none to be had: nothing that is held may be taken, nor what is read now be
+// held.
+func (v *Versions) Get(ctx context.Context, id int64) (Version, error) {
+	if v.now().UnixNano() < v.rests.Load() {
+		return Version{}, errs.New(errs.Unavailable, "")
+	}
+	bounded, cancel := context.WithTimeout(ctx, versionTimeout)
+	defer cancel()
+	made, err := v.find(bounded, v.key(id))
+	switch {
+	case err == nil:
+		v.failed.Store(0)
+		return Version{made, v.cache.Epoch()}, nil
+	case ctx.Err() == nil && v.failed.Add(1) >= versionFailures:
+		v.failed.Store(0)
+		v.rests.Store(v.now().Add(versionRest).UnixNano())
+	}
+	return Version{}, err
+}
+
+// find reads a version or makes one. It is made before the data are read. Two who
+// make one at a time leave one of them with a version that is not found again: it
+// reads once more.
+func (v *Versions) find(ctx context.Context, key string) (uint64, error) {
+	found, err := v.cache.Get(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	if len(found[0]) == 8 {
+		return binary.LittleEndian.Uint64(found[0]), nil
+	}
+	made := max(1, rand.Uint64())
+	return made, v.cache.Set(ctx, versionLife, map[string][]byte{key: binary.LittleEndian.AppendUint64(nil, made)})
+}
+
+// Drop ends the versions of ids. The change is made, so the caller's leaving does
+// not stop it.
+func (v *Versions) Drop(ctx context.Context, ids ...int64) error {
+	keys := make([]string, len(ids))
+	for i, id := range ids {
+		keys[i] = v.key(id)
+	}
+	return v.cache.Delete(context.WithoutCancel(ctx), keys...)
+}
+
+func (v *Versions) key(id int64) string { return v.prefix + strconv.FormatInt(id, 10) }
