@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -112,28 +111,28 @@ func (b *bench) measure(ctx context.Context, r row) (crowd, handful Row, err err
 		return crowd, handful, err
 	}
 	var traced sampler
-	if err := b.warm(ctx, r, traced.mark(next), many); err != nil {
-		return crowd, handful, err
-	}
-	if crowd, err = b.load(ctx, r, next, many); err != nil {
+	if crowd, err = b.warmed(ctx, r, traced.mark(next), next, many); err != nil {
 		return crowd, handful, err
 	}
 	if crowd.RPC, crowd.Traced, err = traced.rpcs(ctx, b.world.cluster.Jaeger.URL); err != nil {
 		return crowd, handful, err
 	}
-	if err := b.warm(ctx, r, next, few); err != nil {
-		return crowd, handful, err
-	}
-	handful, err = b.load(ctx, r, next, few)
+	handful, err = b.warmed(ctx, r, next, next, few)
 	handful.RPC, handful.Traced = crowd.RPC, crowd.Traced
 	return crowd, handful, err
 }
 
-// warm drives a row for a moment, unmeasured.
-func (b *bench) warm(ctx context.Context, r row, next source, connections int) error {
-	drive(ctx, load{b.world.addr, connections, warmFor, limited(next, r.most/4)})
-	_, err := b.world.settle(ctx) // what is missing shows when it is measured
-	return err
+// warmed drives a row for a moment and then measures it. What is lost in the first
+// counts as an error of the second.
+func (b *bench) warmed(ctx context.Context, r row, first, next source, connections int) (Row, error) {
+	drive(ctx, load{b.world.addr, connections, warmFor, limited(first, r.most/4)})
+	missing, err := b.world.settle(ctx)
+	if err != nil {
+		return Row{}, err
+	}
+	result, err := b.load(ctx, r, next, connections)
+	result.lose(missing)
+	return result, err
 }
 
 // limited hands out no more than most requests; 0 is no bound.
@@ -192,10 +191,7 @@ func (b *bench) load(ctx context.Context, r row, next source, connections int) (
 		spent["user"] -= spent[argon2]
 	}
 	result.fill(r, connections, t, spent, between.counts.beyond(b.idle.counts, between.took, b.idle.took))
-	result.Errors += int(missing)
-	if missing > 0 {
-		result.Fault = fmt.Sprintf("%d that were answered have not taken effect", missing)
-	}
+	result.lose(missing)
 	result.Others = rounded(between.others())
 	result.GatewayMB, err = memory(b.part("gateway").PIDs()[0])
 	return result, err
@@ -213,10 +209,6 @@ func (b *bench) part(name string) *local.Server {
 
 // file makes a name of a file of a row's.
 func file(name string) string {
-	return strings.Trim(strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return '-'
-	}, strings.ToLower(name)), "-")
+	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') })
+	return strings.Join(words, "-")
 }

@@ -58,7 +58,7 @@ func (p *profile) top(ctx context.Context) ([]string, error) {
 	}
 	_, table, _ := strings.Cut(printed, "flat%")
 	_, table, _ = strings.Cut(table, "\n")
-	return append([]string{"go tool pprof " + p.path}, strings.Split(strings.TrimRight(table, "\n"), "\n")...), nil
+	return append([]string{"go tool pprof " + p.path}, strings.FieldsFunc(table, func(r rune) bool { return r == '\n' })...), nil
 }
 
 var accounting = regexp.MustCompile(`accounting for ([0-9.]+(?:ms)?), .* of ([0-9.]+(?:ms)?) total`)

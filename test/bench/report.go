@@ -106,6 +106,14 @@ func (r *Row) fill(of row, connections int, t tally, spent account, asked counts
 	r.SQL, r.Redis = rounded(float64(asked.sql)/n), rounded(float64(asked.redis)/n)
 }
 
+// lose counts what was answered and never took effect.
+func (r *Row) lose(missing int64) {
+	if missing > 0 {
+		r.Errors += int(missing)
+		r.Fault = fmt.Sprintf("%d that were answered have not taken effect", missing)
+	}
+}
+
 // rounded leaves four decimals: more would be noise.
 func rounded(x float64) float64 { return math.Round(x*1e4) / 1e4 }
 
@@ -218,7 +226,7 @@ func (result *Result) keep() error {
 	return os.WriteFile(latest, append(written, '\n'), 0o644)
 }
 
-// load reads what keep wrote.
+// readResult reads what keep wrote.
 func readResult(path string) (result Result, err error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
