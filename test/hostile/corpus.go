@@ -119,11 +119,11 @@ func Truncations(tb testing.TB, stride int) []File {
 				name string
 				end  int
 			}{{"before", b.start}, {"in the head of", b.start + 4}, {"after the head of", b.start + 8}, {"in the middle of", (b.start + b.end) / 2}} {
-				// Cuts before the first box has ended are told by the first bytes; an
-				// index that was all there may be enough to play what is left.
+				// Sixteen bytes tell a clip from other files; an index that is all there
+				// may be enough to play what is left.
 				fate := Failed
 				switch {
-				case at.end < 24:
+				case at.end < 16:
 					fate = Refused
 				case at.end >= moov.end:
 					fate = Harmless

@@ -37,12 +37,16 @@ const (
 		"mjpeg,png,mov_text"
 	// maxPixels bounds a picture: 4096 × 4096.
 	maxPixels = "16777216"
+	// maxStreams bounds what a file is searched for: to look at each of a thousand
+	// takes longer than a probe may. The worker refuses far fewer.
+	maxStreams = "64"
 )
 
 // hostile is how both programs are told to open a file that a stranger made.
 var hostile = []string{
 	"-v", "error", "-hide_banner",
 	"-protocol_whitelist", "file", "-format_whitelist", formats, "-codec_whitelist", decoders, "-max_pixels", maxPixels,
+	"-max_streams", maxStreams,
 }
 
 // BadFile is the error for a file that can't be read or converted, however often
