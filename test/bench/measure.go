@@ -110,28 +110,28 @@ func (b *bench) measure(ctx context.Context, r row) (crowd, handful Row, err err
 	if err != nil {
 		return crowd, handful, err
 	}
-	var traced sampler
-	if crowd, err = b.warmed(ctx, r, traced.mark(next), next, many); err != nil {
+	if crowd, err = b.warmed(ctx, r, next, many); err != nil {
 		return crowd, handful, err
 	}
-	if crowd.RPC, crowd.Traced, err = traced.rpcs(ctx, b.world.cluster.Jaeger.URL); err != nil {
-		return crowd, handful, err
-	}
-	handful, err = b.warmed(ctx, r, next, next, few)
-	handful.RPC, handful.Traced = crowd.RPC, crowd.Traced
+	handful, err = b.warmed(ctx, r, next, few)
 	return crowd, handful, err
 }
 
 // warmed drives a row for a moment and then measures it. What is lost in the first
-// counts as an error of the second.
-func (b *bench) warmed(ctx context.Context, r row, first, next source, connections int) (Row, error) {
-	drive(ctx, load{b.world.addr, connections, warmFor, limited(first, r.most/4)})
+// counts as an error of the second; its calls are counted in traces of the first.
+func (b *bench) warmed(ctx context.Context, r row, next source, connections int) (Row, error) {
+	var traced sampler
+	drive(ctx, load{b.world.addr, connections, warmFor, limited(traced.mark(next), r.most/4)})
 	missing, err := b.world.settle(ctx)
 	if err != nil {
 		return Row{}, err
 	}
 	result, err := b.load(ctx, r, next, connections)
+	if err != nil {
+		return result, err
+	}
 	result.lose(missing)
+	result.RPC, result.Traced, err = traced.rpcs(ctx, b.world.cluster.Jaeger.URL)
 	return result, err
 }
 
