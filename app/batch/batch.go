@@ -37,3 +37,16 @@ func Limit(asked int32, most int) int {
 // Split cuts ids into parts of at most Max, in order. The parts share the memory
 // of ids.
 func Split(ids []int64) [][]int64 { return slices.Collect(slices.Chunk(ids, Max)) }
+
+// Padded repeats the last id up to a power of two, so that lists of all lengths
+// share a few prepared statements.
+func Padded(ids []int64) []int64 {
+	size := 1
+	for size < len(ids) {
+		size *= 2
+	}
+	if size == len(ids) || len(ids) == 0 {
+		return ids
+	}
+	return slices.Concat(ids, slices.Repeat(ids[len(ids)-1:], size-len(ids)))
+}

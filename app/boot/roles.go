@@ -71,7 +71,7 @@ var (
 	sharedCache = need{
 		func(s *site) (err error) { s.cache, err = s.openCache(); return err },
 		func(cfg *config.Config) string {
-			return unless(cfg.Redis.Addr != "", "set redis.addr, where it shares the last good page")
+			return unless(cfg.Redis.Addr != "", "set redis.addr, the cache it shares with the other instances")
 		},
 	}
 	blobs = need{
@@ -101,8 +101,8 @@ var roles = []role{
 	{"user", "accounts and passwords", []need{discovery, database}, startUser},
 	{"video", "uploads, feed and works", []need{discovery, database, queue}, startVideo},
 	{"favorite", "likes and their counts", []need{discovery, database, queue, pendingLikes}, startFavorite},
-	{"comment", "comments and their counts", []need{discovery, database}, startComment},
-	{"relation", "who follows whom", []need{discovery, database}, startRelation},
+	{"comment", "comments and their counts", []need{discovery, database, sharedCache}, startComment},
+	{"relation", "who follows whom", []need{discovery, database, sharedCache}, startRelation},
 	{"message", "chats", []need{discovery, database}, startMessage},
 	{"video-worker", "probes, covers, remuxes and transcodes uploads", []need{database, queue, blobs}, startVideoWorker},
 	{"favorite-worker", "applies queued likes", []need{database, queue, pendingLikes}, startFavoriteWorker},
@@ -126,12 +126,12 @@ func startFavorite(_ context.Context, s *site) (part, error) {
 }
 
 func startComment(_ context.Context, s *site) (part, error) {
-	service := comment.New(comment.Deps{DB: s.db, IDs: s.ids, Now: time.Now})
+	service := comment.New(comment.Deps{DB: s.db, IDs: s.ids, Cache: s.cache, Now: time.Now, Log: s.log})
 	return s.serve(func(to server.Server) error { return pbcomment.RegisterCommentHandler(to, service) })
 }
 
 func startRelation(_ context.Context, s *site) (part, error) {
-	service := relation.New(relation.Deps{DB: s.db, IDs: s.ids})
+	service := relation.New(relation.Deps{DB: s.db, IDs: s.ids, Cache: s.cache, Now: time.Now, Log: s.log})
 	return s.serve(func(to server.Server) error { return pbrelation.RegisterRelationHandler(to, service) })
 }
 

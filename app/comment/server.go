@@ -21,6 +21,7 @@ func (s *Server) Add(ctx context.Context, in *pb.AddRequest, out *pb.AddResponse
 		return errs.New(errs.Invalid, "评论须为1至1024个字")
 	}
 	row, err := s.store.add(ctx, in.UserId, in.VideoId, in.Content)
+	s.changed(ctx, in.VideoId) // whatever came of it, it may be done
 	if err != nil {
 		return err
 	}
@@ -33,6 +34,7 @@ func (s *Server) Delete(ctx context.Context, in *pb.DeleteRequest, _ *pb.DeleteR
 	if err := batch.Check([]int64{in.UserId, in.VideoId, in.CommentId}); err != nil {
 		return err
 	}
+	defer s.changed(ctx, in.VideoId)
 	return s.store.remove(ctx, in.UserId, in.VideoId, in.CommentId)
 }
 
@@ -41,11 +43,12 @@ func (s *Server) List(ctx context.Context, in *pb.ListRequest, out *pb.ListRespo
 	if err := batch.Check([]int64{in.VideoId}); err != nil {
 		return err
 	}
-	rows, err := s.store.newest(ctx, in.VideoId, batch.Limit(in.Limit, maxList))
+	comments, version, err := s.latest(ctx, in.VideoId, in.Known)
 	if err != nil {
 		return err
 	}
-	out.Comments = toEntities(rows)
+	out.Comments = comments[:min(len(comments), batch.Limit(in.Limit, maxList))]
+	out.Version = version
 	return nil
 }
 

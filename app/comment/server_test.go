@@ -13,11 +13,13 @@ import (
 	"pgregory.net/rapid"
 
 	"backbeat/app/batch"
+	"backbeat/app/cache"
 	"backbeat/app/errs"
 	"backbeat/app/id"
 	"backbeat/model"
 	pb "backbeat/proto/comment"
 	"backbeat/proto/entity"
+	"backbeat/test/harness"
 	"backbeat/test/harness/tables"
 )
 
@@ -26,8 +28,14 @@ const (
 	bob = int64(101)
 )
 
-func newServer(db *gorm.DB) *Server {
-	return New(Deps{DB: db, IDs: id.NewGenerator(time.Now), Now: time.Now})
+func newServer(tb testing.TB, db *gorm.DB) *Server {
+	tb.Helper()
+	shared, err := cache.NewMemory(1 << 20)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = shared.Close() })
+	return New(Deps{DB: db, IDs: id.NewGenerator(time.Now), Cache: shared, Now: time.Now, Log: harness.Logger(tb)})
 }
 
 func add(tb testing.TB, s *Server, userID, videoID int64, content string) *entity.Comment {
@@ -85,7 +93,7 @@ func TestAddReturnsTheCommentAsStored(t *testing.T) {
 		"not UTF-8":       {"a\xff", false},
 	}
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
-		s := newServer(db)
+		s := newServer(t, db)
 		now := time.UnixMilli(1_700_000_000_123)
 		s.store.now = func() time.Time { return now }
 		video := int64(1)
@@ -116,7 +124,7 @@ func TestAddReturnsTheCommentAsStored(t *testing.T) {
 
 func TestOnlyTheAuthorDeletes(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
-		s := newServer(db)
+		s := newServer(t, db)
 		first, second := add(t, s, ada, 1, "first"), add(t, s, ada, 1, "second")
 		elsewhere := add(t, s, bob, 2, "elsewhere")
 		tests := []struct {
@@ -155,7 +163,7 @@ func TestOnlyTheAuthorDeletes(t *testing.T) {
 
 func TestListIsNewestFirstAndBounded(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
-		s := newServer(db)
+		s := newServer(t, db)
 		stopped := time.Now()
 		s.store.ids = id.NewGenerator(func() time.Time { return stopped })
 		add(t, s, ada, 9, "of another video")
@@ -191,7 +199,7 @@ func TestListIsNewestFirstAndBounded(t *testing.T) {
 
 func TestCountsAnswersForEveryVideoInOneStatement(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
-		s := newServer(db)
+		s := newServer(t, db)
 		add(t, s, ada, 1, "a")
 		add(t, s, bob, 1, "b")
 		add(t, s, ada, 2, "c")
@@ -217,7 +225,7 @@ func TestCountsAnswersForEveryVideoInOneStatement(t *testing.T) {
 
 func TestATakenIDIsDrawnAgainAndCountedOnce(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
-		s := newServer(db)
+		s := newServer(t, db)
 		now := time.Now()
 		s.store.ids = id.NewGenerator(func() time.Time { return now })
 		taken := s.store.ids.Next() + 1
@@ -236,7 +244,7 @@ func TestATakenIDIsDrawnAgainAndCountedOnce(t *testing.T) {
 // that equals the rows.
 func TestTheCounterEqualsTheRows(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
-		s := newServer(db)
+		s := newServer(t, db)
 		var video int64
 		rapid.Check(t, func(rt *rapid.T) {
 			video++
@@ -284,7 +292,7 @@ func TestTheCounterEqualsTheRows(t *testing.T) {
 
 func BenchmarkAdd(b *testing.B) {
 	tables.EachBench(b, func(b *testing.B, db *gorm.DB) {
-		s := newServer(db)
+		s := newServer(b, db)
 		in := &pb.AddRequest{UserId: ada, VideoId: 1, Content: "好听"}
 		b.RunParallel(func(loop *testing.PB) {
 			for loop.Next() {

@@ -7,6 +7,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"backbeat/app/cache"
 	"backbeat/mq"
 )
 
@@ -36,18 +37,21 @@ type Service struct {
 	queue   mq.Publisher
 	pending Pending
 	clock   *clock
+	held    *cache.Held[owner, held]
 	log     *slog.Logger
 }
 
 // New returns the service.
 func New(deps Deps) *Service {
-	return &Service{
+	s := &Service{
 		store:   &store{deps.DB},
 		queue:   deps.Queue,
 		pending: deps.Pending,
 		clock:   &clock{now: deps.Now},
 		log:     deps.Log,
 	}
+	s.held = cache.NewHeld(heldUsers, heldLife, deps.Now, s.load)
+	return s
 }
 
 // write is one like or unlike: as a user asked for it, as it waits, or as the

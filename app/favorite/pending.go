@@ -27,9 +27,24 @@ type Pending interface {
 	// settle shortens the lives of all entries not newer than what was applied. It
 	// deletes none: a reader may hold an older row.
 	settle(ctx context.Context, applied []write) error
-	// of returns the newest entry of each video the user has one for.
-	of(ctx context.Context, user int64) ([]write, error)
+	// of returns the newest entry of each video the user has one for, and the mark
+	// that rows have to be held under.
+	of(ctx context.Context, user int64) ([]write, mark, error)
+	// leave changes the user's mark for as long as a settled entry lasts: a write of
+	// theirs was applied without an entry.
+	leave(ctx context.Context, user, version int64) error
 }
+
+// mark tells rows held before a write without an entry from those held after it.
+type mark struct {
+	// left is what leave left, 0 for nothing.
+	left int64
+	// epoch changes whenever this process was out of touch with the entries.
+	epoch uint64
+}
+
+// noVideo is where a mark lies among the entries.
+const noVideo = 0
 
 // Bounds of the entries: videos a user has entries for, and entries of one video.
 const (
@@ -150,15 +165,30 @@ func (m *MemoryPending) settle(_ context.Context, applied []write) error {
 	return nil
 }
 
-func (m *MemoryPending) of(_ context.Context, user int64) ([]write, error) {
+func (m *MemoryPending) of(_ context.Context, user int64) ([]write, mark, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.clean(user)
 	waiting := make([]write, 0, len(m.users[user]))
-	for _, entries := range m.users[user] {
+	var left mark
+	for video, entries := range m.users[user] {
+		if video == noVideo {
+			left.left = entries[0].version
+			continue
+		}
 		waiting = append(waiting, entries[0].write)
 	}
-	return waiting, nil
+	return waiting, left, nil
+}
+
+func (m *MemoryPending) leave(_ context.Context, user, version int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.users[user] == nil {
+		m.users[user] = map[int64][]entry{}
+	}
+	m.users[user][noVideo] = []entry{{write{user: user, version: version}, false, m.now().Add(m.lives.settled)}}
+	return nil
 }
 
 // clean removes the user's entries that have expired.

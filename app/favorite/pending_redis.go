@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"backbeat/app/cache"
 	"backbeat/app/errs"
 )
 
@@ -20,13 +21,14 @@ const redisBudget = 100 * time.Millisecond
 // Redis's own clock decides what has expired. Its errors are Unavailable.
 type RedisPending struct {
 	client redis.UniversalClient
+	lapses *cache.Lapses
 	lives  lives
 	budget time.Duration
 }
 
 // NewRedisPending returns the Pending on the server that client reaches.
 func NewRedisPending(client redis.UniversalClient) *RedisPending {
-	return &RedisPending{client, usualLives, redisBudget}
+	return &RedisPending{client, cache.WatchLapses(client), usualLives, redisBudget}
 }
 
 // prelude is shared by the scripts. load drops what has expired; numbers are
@@ -156,6 +158,15 @@ end
 return 1
 `)
 
+// leaveScript takes the video that is none, the mark and the settled life.
+var leaveScript = redis.NewScript(prelude + `
+save(ARGV[1], {{version = tonumber(ARGV[2]), liked = '0', author = '0', provisional = '0', expires = now + tonumber(ARGV[3])}})
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then
+  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+end
+return 1
+`)
+
 // ofScript returns video, version, liked and author of each newest entry.
 var ofScript = redis.NewScript(prelude + `
 local all, found = redis.call('HGETALL', KEYS[1]), {}
@@ -238,20 +249,33 @@ func (r *RedisPending) settle(ctx context.Context, applied []write) error {
 	return nil
 }
 
-func (r *RedisPending) of(ctx context.Context, user int64) ([]write, error) {
+func (r *RedisPending) of(ctx context.Context, user int64) ([]write, mark, error) {
 	reply, err := r.run(ctx, ofScript, user).Slice()
 	if err != nil {
-		return nil, errs.Wrap(errs.Unavailable, err, "reading pending likes of user %d", user)
+		return nil, mark{}, errs.Wrap(errs.Unavailable, err, "reading pending likes of user %d", user)
 	}
 	numbers, err := parse(reply)
 	if err != nil || len(numbers)%4 != 0 {
-		return nil, errs.Wrap(errs.Internal, fmt.Errorf("unexpected reply %v", reply), "reading pending likes of user %d", user)
+		return nil, mark{}, errs.Wrap(errs.Internal, fmt.Errorf("unexpected reply %v", reply), "reading pending likes of user %d", user)
 	}
+	left := mark{epoch: r.lapses.Epoch()}
 	waiting := make([]write, 0, len(numbers)/4)
 	for ; len(numbers) > 0; numbers = numbers[4:] {
+		if numbers[0] == noVideo {
+			left.left = numbers[1]
+			continue
+		}
 		waiting = append(waiting, write{user: user, video: numbers[0], version: numbers[1], liked: numbers[2] == 1, author: numbers[3]})
 	}
-	return waiting, nil
+	return waiting, left, nil
+}
+
+func (r *RedisPending) leave(ctx context.Context, user, version int64) error {
+	err := r.run(ctx, leaveScript, user, noVideo, version, r.lives.settled.Milliseconds()).Err()
+	if err != nil {
+		return errs.Wrap(errs.Unavailable, err, "leaving a mark for user %d", user)
+	}
+	return nil
 }
 
 // run runs a script on the user's hash within the budget.

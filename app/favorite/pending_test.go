@@ -98,7 +98,7 @@ func must(t *testing.T, err error) {
 
 func showing(t *testing.T, p Pending, user int64) []write {
 	t.Helper()
-	waiting, err := p.of(t.Context(), user)
+	waiting, _, err := p.of(t.Context(), user)
 	must(t, err)
 	return sorted(waiting)
 }
@@ -435,8 +435,8 @@ func TestPendingImplementationsAgree(t *testing.T) {
 				both(func(p Pending) (any, error) { return nil, p.settle(t.Context(), []write{act}) })
 			},
 			"": func(rt *rapid.T) {
-				a, errA := local.of(t.Context(), user)
-				b, errB := shared.of(t.Context(), user)
+				a, _, errA := local.of(t.Context(), user)
+				b, _, errB := shared.of(t.Context(), user)
 				if errA != nil || errB != nil || !slices.Equal(sorted(a), sorted(b)) {
 					rt.Fatalf("memory shows %v, %v; redis %v, %v", a, errA, b, errB)
 				}
@@ -456,7 +456,7 @@ func TestRedisPendingIsBoundedInTime(t *testing.T) {
 		"keep":      func() error { return p.keep(t.Context(), like) },
 		"take back": func() error { return p.takeBack(t.Context(), like) },
 		"settle":    func() error { return p.settle(t.Context(), []write{like}) },
-		"of":        func() error { _, err := p.of(t.Context(), alice); return err },
+		"of":        func() error { _, _, err := p.of(t.Context(), alice); return err },
 	}
 	try := func(state string) {
 		for _, name := range slices.Sorted(maps.Keys(calls)) {

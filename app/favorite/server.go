@@ -39,11 +39,21 @@ func (s *Service) Act(ctx context.Context, in *pb.ActRequest, out *pb.ActRespons
 	if err != nil {
 		s.log.DebugContext(ctx, "like applied at once, without a pending entry", "user", act.user, "video", act.video, "error", err)
 		out.Already = row.liked == act.liked
-		return s.store.apply(ctx, []write{act}, s.clock.after)
+		return s.applyNow(ctx, act)
 	}
 	act.version = version
 	out.Already = known == act.liked
 	return s.send(ctx, act)
+}
+
+// applyNow makes an act that got no pending entry true. The mark, where it can be
+// left, is for instances that still reach the entries.
+func (s *Service) applyNow(ctx context.Context, act write) error {
+	err := s.store.apply(ctx, []write{act}, s.clock.after)
+	if lost := s.pending.leave(context.WithoutCancel(ctx), act.user, s.clock.after(0)); lost != nil {
+		s.log.DebugContext(ctx, "likes held elsewhere are left to expire", "user", act.user, "error", lost)
+	}
+	return err
 }
 
 // send puts an act with its pending entry into the queue, and settles what
@@ -113,10 +123,20 @@ func (s *Service) Stats(ctx context.Context, in *pb.StatsRequest, out *pb.StatsR
 	return nil
 }
 
+// Flags returns which of the videos the viewer likes.
+func (s *Service) Flags(ctx context.Context, in *pb.FlagsRequest, out *pb.FlagsResponse) error {
+	if err := batch.Check(in.VideoIds); err != nil {
+		return err
+	}
+	var err error
+	out.VideoIds, err = s.flags(ctx, in.ViewerId, in.VideoIds)
+	return err
+}
+
 // waiting returns the user's pending entries, none when they can't be read: the
 // rows are right, only late.
 func (s *Service) waiting(ctx context.Context, user int64) []write {
-	waiting, err := s.pending.of(ctx, user)
+	waiting, _, err := s.pending.of(ctx, user)
 	if err != nil {
 		s.log.DebugContext(ctx, "pending likes not read", "user", user, "error", err)
 		return nil

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"backbeat/app/batch"
+	"backbeat/app/cache"
 	"backbeat/app/errs"
 	"backbeat/mq"
 	"backbeat/proto/event"
@@ -57,9 +58,10 @@ func (w *wire) take() []mq.Message {
 	return taken
 }
 
-// world is a service with its worker.
+// world is a service with its worker, and another instance of it that only reads.
 type world struct {
 	*Service
+	other  *Service
 	worker *Worker
 	wire   *wire
 	db     *gorm.DB
@@ -69,6 +71,7 @@ func newWorld(tb testing.TB, db *gorm.DB, p Pending) *world {
 	w := &wire{}
 	return &world{
 		Service: New(Deps{DB: db, Queue: w, Pending: p, Now: time.Now, Log: harness.Logger(tb)}),
+		other:   New(Deps{DB: db, Queue: w, Pending: p, Now: time.Now, Log: harness.Logger(tb)}),
 		worker:  newWorker(tb, db, p, nil),
 		wire:    w,
 		db:      db,
@@ -103,6 +106,13 @@ func (w *world) statsOf(tb testing.TB, viewer int64, videos, users []int64) *pb.
 	return &out
 }
 
+// forget lets the rows that instances hold expire.
+func (w *world) forget() {
+	for _, s := range []*Service{w.Service, w.other} {
+		s.held = cache.NewHeld(heldUsers, heldLife, time.Now, s.load)
+	}
+}
+
 func (w *world) list(tb testing.TB, user int64) []int64 {
 	tb.Helper()
 	var out pb.ListLikedResponse
@@ -120,6 +130,17 @@ func (w *world) sees(t *testing.T, when string, viewer int64, flag bool, likes, 
 	got := fmt.Sprint(stats.Videos[film].IsFavorite, stats.Videos[film].FavoriteCount, stats.Users[carol].TotalFavorited, stats.Users[alice].FavoriteCount)
 	if want := fmt.Sprint(flag, likes, received, given); got != want {
 		t.Errorf("%s, user %d sees %s; want %s (flag, likes, received, given)", when, viewer, got, want)
+	}
+	// Flags are the same through any instance, whatever each holds.
+	w.other.pending = w.pending
+	for name, instance := range map[string]*Service{"its own": w.Service, "another": w.other} {
+		var out pb.FlagsResponse
+		if err := instance.Flags(t.Context(), &pb.FlagsRequest{ViewerId: viewer, VideoIds: []int64{film, film + 1000}}, &out); err != nil {
+			t.Fatal(err)
+		}
+		if shown := slices.Contains(out.VideoIds, film); shown != flag || len(out.VideoIds) > 1 {
+			t.Errorf("%s, user %d is shown %v by %s instance; want %t", when, viewer, out.VideoIds, name, flag)
+		}
 	}
 }
 
@@ -346,7 +367,7 @@ func TestActOutlivesRedis(t *testing.T) {
 		t.Errorf("with redis dead, alice likes %v; want the one applied at once", got)
 	}
 	must(t, server.Start(t.Context()))
-	harness.Eventually(t, 5*time.Second, func() error { _, err := p.of(t.Context(), alice); return err }, "redis is used again")
+	harness.Eventually(t, 5*time.Second, func() error { _, _, err := p.of(t.Context(), alice); return err }, "redis is used again")
 	must(t, w.worker.handle(t.Context(), queued))
 	w.sees(t, "applied", alice, true, 1, 2, 2)
 	w.act(t, alice, film, carol, false)
@@ -433,6 +454,9 @@ func TestVersionsRiseOverInstances(t *testing.T) {
 		slow.Service.pending = away{}
 		fast.drain(t)
 		slow.act(t, alice, film, carol, false)
+		// Who alone can't reach the entries can't tell those who can: what they hold
+		// has to expire.
+		fast.forget()
 		fast.sees(t, "applied at once", alice, false, 0, 0, 0)
 	})
 }
@@ -651,4 +675,31 @@ func readsTheirWrites(t *testing.T, db *gorm.DB, p Pending) func(*rapid.T) {
 			deliver(history)
 		}
 	}
+}
+
+// Of a user with more rows than are held, only those asked for are read.
+func TestFlagsOfManyLikes(t *testing.T) {
+	tables.Each(t, func(t *testing.T, db *gorm.DB) {
+		w := newWorld(t, db, memoryPending())
+		var writes []write
+		var asked, want []int64
+		for video := int64(1); video <= maxHeld+2; video++ {
+			liked := video%3 != 0
+			writes = append(writes, write{alice, video, carol, liked, epoch})
+			if video%7 == 0 {
+				asked = append(asked, video)
+				if liked {
+					want = append(want, video)
+				}
+			}
+		}
+		for some := range slices.Chunk(writes, 100) {
+			must(t, w.store.apply(t.Context(), some, nil))
+		}
+		got, err := w.flags(t.Context(), alice, asked)
+		must(t, err)
+		if !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"backbeat/app/batch"
 	"backbeat/model"
 )
 
@@ -200,15 +201,15 @@ func (s *store) stats(ctx context.Context, viewer int64, videos, users []int64, 
 	var args []any
 	if len(videos) > 0 {
 		parts = append(parts, videoPart)
-		args = append(args, padded(videos))
+		args = append(args, batch.Padded(videos))
 	}
 	if len(users) > 0 {
 		parts = append(parts, userPart)
-		args = append(args, padded(users))
+		args = append(args, batch.Padded(users))
 	}
 	if own := slices.Concat(videos, videosOf(waiting)); viewer > 0 && len(own) > 0 {
 		parts = append(parts, rowPart)
-		args = append(args, viewer, padded(own))
+		args = append(args, viewer, batch.Padded(own))
 	}
 	result := newStats(videos, users)
 	if len(parts) == 0 {
@@ -245,6 +246,57 @@ func (s *stats) scan(rows *sql.Rows, viewer int64) error {
 	return rows.Err()
 }
 
+// rowsOf returns the user's rows of the videos.
+func (s *store) rowsOf(ctx context.Context, user int64, videos []int64) ([]write, error) {
+	var rows []write
+	err := s.scanRows(ctx, func(w write) { rows = append(rows, w) },
+		"SELECT user_id, video_id, version, liked FROM favorites WHERE user_id = ? AND video_id IN ?", user, batch.Padded(videos))
+	return rows, model.Wrap(err, "reading likes of user %d", user)
+}
+
+// maxUnion bounds the parts of one statement.
+const maxUnion = 64
+
+// rows returns up to limit rows of each of the users, by user and video.
+func (s *store) rows(ctx context.Context, users []int64, limit int) (map[int64]map[int64]write, error) {
+	const part = "SELECT user_id, video_id, version, liked FROM (SELECT user_id, video_id, version, liked FROM favorites WHERE user_id = ? LIMIT ?) AS part"
+	found := make(map[int64]map[int64]write, len(users))
+	for some := range slices.Chunk(users, maxUnion) {
+		some = batch.Padded(some)
+		args := make([]any, 0, 2*len(some))
+		for _, user := range some {
+			args = append(args, user, limit)
+		}
+		err := s.scanRows(ctx, func(w write) {
+			if found[w.user] == nil {
+				found[w.user] = map[int64]write{}
+			}
+			found[w.user][w.video] = w
+		}, strings.Repeat(part+" UNION ALL ", len(some)-1)+part, args...)
+		if err != nil {
+			return nil, model.Wrap(err, "reading likes of %d users", len(some))
+		}
+	}
+	return found, nil
+}
+
+// scanRows calls visit for each row of a statement.
+func (s *store) scanRows(ctx context.Context, visit func(write), statement string, args ...any) error {
+	rows, err := s.db.WithContext(ctx).Raw(statement, args...).Rows()
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var w write
+		if err := rows.Scan(&w.user, &w.video, &w.version, &w.liked); err != nil {
+			return err
+		}
+		visit(w)
+	}
+	return rows.Err()
+}
+
 // liked returns enough of the user's likes, latest first, for limit of them to
 // remain when those that wait take effect, and the rows of those that wait, in
 // one snapshot. A row may come twice.
@@ -253,7 +305,7 @@ func (s *store) liked(ctx context.Context, user int64, limit int, waiting []writ
 	args := []any{user, true, limit + len(waiting)}
 	if len(waiting) > 0 {
 		statement += " UNION ALL SELECT video_id, version, CASE WHEN liked THEN 1 ELSE 0 END AS state FROM favorites WHERE user_id = ? AND video_id IN ?"
-		args = append(args, user, padded(videosOf(waiting)))
+		args = append(args, user, batch.Padded(videosOf(waiting)))
 	}
 	var found []struct{ VideoID, Version, State int64 }
 	if err := s.db.WithContext(ctx).Raw(statement, args...).Scan(&found).Error; err != nil {
@@ -264,17 +316,6 @@ func (s *store) liked(ctx context.Context, user int64, limit int, waiting []writ
 		rows[i] = write{user: user, video: row.VideoID, version: row.Version, liked: row.State == 1}
 	}
 	return rows, nil
-}
-
-// padded repeats the last id up to a power of two, so that lists of all lengths
-// share a few prepared statements.
-func padded(ids []int64) []int64 {
-	size := 1
-	for size < len(ids) {
-		size *= 2
-	}
-	padding := slices.Repeat(ids[len(ids)-1:], size-len(ids))
-	return slices.Concat(ids, padding)
 }
 
 func videosOf(writes []write) []int64 {

@@ -5,6 +5,7 @@ import (
 
 	"backbeat/app/errs"
 	"backbeat/proto/user"
+	"backbeat/proto/video"
 )
 
 // registerUser makes an account and logs it in (API §2.2).
@@ -60,15 +61,31 @@ func (g *Gateway) profile(ctx context.Context, q *request) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	cards := g.users(ctx, q, []int64{id})
-	if len(cards) == 0 {
+	f := g.facts(ctx, q, nil, []int64{id}, nil)
+	if id == q.viewer {
+		f.works = g.ownWorks(ctx, q)
+	}
+	card, found := f.user(q.links, id)
+	if !found {
 		return nil, errNoUser()
 	}
-	return &userAnswer{success("获取用户信息成功"), &cards[0]}, nil
+	return &userAnswer{success("获取用户信息成功"), &card}, nil
 }
 
-// userExists asks the user service, for a write. Without its answer there is none.
+// ownWorks counts the viewer's works, with those that nobody else sees yet.
+func (g *Gateway) ownWorks(ctx context.Context, q *request) map[int64]int64 {
+	var works map[int64]int64
+	gather(ctx, q.missing, g.rpc.counts, []*video.WorkCountsRequest{{ViewerId: q.viewer, UserIds: []int64{q.viewer}}},
+		func(resp *video.WorkCountsResponse) { works = resp.GetWorkCounts() })
+	return works
+}
+
+// userExists asks the user service, for a write, about whom nobody has seen yet.
+// Without its answer there is none.
 func (g *Gateway) userExists(ctx context.Context, id int64) error {
+	if g.memory.knowsUser(id) { // nobody is ever removed
+		return nil
+	}
 	found, err := g.rpc.target.do(ctx, &user.BatchGetRequest{Ids: []int64{id}})
 	if err == nil && len(found.GetUsers()) == 0 {
 		err = errNoUser()
@@ -76,17 +93,22 @@ func (g *Gateway) userExists(ctx context.Context, id int64) error {
 	return err
 }
 
-// userSeen is userExists for a read: whoever was seen before exists, and while the
-// user service is away so does everybody.
+// userSeen is userExists for a read: while the user service is away everybody
+// exists.
 func (g *Gateway) userSeen(ctx context.Context, q *request, id int64) error {
 	if id == q.viewer || g.memory.knowsUser(id) {
 		return nil
 	}
-	found, err := g.rpc.users.get(ctx, &user.BatchGetRequest{Ids: []int64{id}}, q.missing)
-	if err == nil && len(found.GetUsers()) == 0 {
-		err = errNoUser()
+	found, err := g.held.users.Get(ctx, id)
+	q.missing.take(err)
+	switch {
+	case found[0] != nil:
+		return nil
+	case err != nil:
+		return errs.Wrap(errs.Unavailable, err, "looking for user %d", id)
+	default:
+		return errNoUser()
 	}
-	return err
 }
 
 func errNoUser() error { return errs.New(errs.NotFound, "用户不存在") }

@@ -36,6 +36,8 @@ type commands struct {
 	like  *command[favorite.ActRequest, favorite.ActResponse]
 	liked *command[favorite.ListLikedRequest, favorite.ListLikedResponse]
 	likes *command[favorite.StatsRequest, favorite.StatsResponse]
+	// videoFlags and userFlags are what the viewer likes, and whom the viewer follows.
+	videoFlags *command[favorite.FlagsRequest, favorite.FlagsResponse]
 
 	comment       *command[comment.AddRequest, comment.AddResponse]
 	uncomment     *command[comment.DeleteRequest, comment.DeleteResponse]
@@ -47,6 +49,7 @@ type commands struct {
 	followers *command[relation.FollowersRequest, relation.FollowersResponse]
 	friends   *command[relation.FriendsRequest, relation.FriendsResponse]
 	follows   *command[relation.StatsRequest, relation.StatsResponse]
+	userFlags *command[relation.FlagsRequest, relation.FlagsResponse]
 
 	send   *command[message.SendRequest, message.SendResponse]
 	chat   *command[message.ChatRequest, message.ChatResponse]
@@ -73,7 +76,7 @@ func newCommands(c client.Client, m *memory, page *heldPage, times config.RPC, c
 		register: newCommand("user.Register", hashBudget, n, log, users.Register),
 		login:    newCommand("user.Login", hashBudget, n, log, users.Login),
 		users:    newCommand("user.BatchGet", partBudget, n, log, users.BatchGet).remember(m.learnUsers, m.recallUsers),
-		target:   newCommand("user.BatchGet(target)", readBudget, n, log, users.BatchGet),
+		target:   newCommand("user.BatchGet(target)", readBudget, n, log, users.BatchGet).remember(m.learnUsers, nil),
 
 		publish: newCommand("video.Publish", publishBudget, n, log, videos.Publish),
 		feed:    newCommand("video.Feed", partBudget, n, log, videos.Feed).remember(page.learn, page.recall),
@@ -81,9 +84,10 @@ func newCommands(c client.Client, m *memory, page *heldPage, times config.RPC, c
 		videos:  newCommand("video.BatchGet", readBudget, n, log, videos.BatchGet),
 		counts:  newCommand("video.WorkCounts", partBudget, n, log, videos.WorkCounts).remember(m.learnWorks, m.recallWorks),
 
-		like:  newCommand("favorite.Act", rewriteBudget, n, log, favorites.Act),
-		liked: newCommand("favorite.ListLiked", readBudget, n, log, favorites.ListLiked),
-		likes: newCommand("favorite.Stats", partBudget, n, log, favorites.Stats).remember(m.learnLikes, m.recallLikes),
+		like:       newCommand("favorite.Act", rewriteBudget, n, log, favorites.Act),
+		liked:      newCommand("favorite.ListLiked", readBudget, n, log, favorites.ListLiked),
+		likes:      newCommand("favorite.Stats", partBudget, n, log, favorites.Stats).remember(m.learnLikes, m.recallLikes),
+		videoFlags: newCommand("favorite.Flags", partBudget, n, log, favorites.Flags).remember(m.learnLiked, m.recallLiked),
 
 		comment:       newCommand("comment.Add", writeBudget, n, log, comments.Add),
 		uncomment:     newCommand("comment.Delete", writeBudget, n, log, comments.Delete),
@@ -95,6 +99,7 @@ func newCommands(c client.Client, m *memory, page *heldPage, times config.RPC, c
 		followers: newCommand("relation.Followers", readBudget, n, log, relations.Followers),
 		friends:   newCommand("relation.Friends", readBudget, n, log, relations.Friends),
 		follows:   newCommand("relation.Stats", partBudget, n, log, relations.Stats).remember(m.learnFollows, m.recallFollows),
+		userFlags: newCommand("relation.Flags", partBudget, n, log, relations.Flags).remember(m.learnFollowed, m.recallFollowed),
 
 		send:   newCommand("message.Send", writeBudget, n, log, messages.Send),
 		chat:   newCommand("message.Chat", readBudget, n, log, messages.Chat),

@@ -39,7 +39,7 @@ func (g *Gateway) addComment(ctx context.Context, q *request, videoID int64) (an
 	// The comment stands; whatever is missing of its author must not deny that.
 	view := commentView{ID: added.GetComment().GetId(), Content: added.GetComment().GetContent()}
 	view.CreateDate = g.createDate(added.GetComment().GetCreatedAt())
-	if cards := g.users(ctx, q, []int64{q.viewer}); len(cards) > 0 {
+	if cards := g.users(ctx, q, []int64{q.viewer}, nil); len(cards) > 0 {
 		view.User = cards[0]
 	}
 	return &commentAnswer{success("评论成功"), &view}, nil
@@ -67,17 +67,56 @@ func (g *Gateway) comments(ctx context.Context, q *request) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	key := commentsKey{q.links, videoID}
+	held, _ := g.held.comments.Peek(key)
+	known := uint64(0)
+	if held != nil {
+		known = held.version
+	}
 	var found *comment.ListResponse
 	err = together(
 		func() error { return g.videoSeen(ctx, q, videoID) },
 		func() (err error) {
-			found, err = g.rpc.comments.do(ctx, &comment.ListRequest{VideoId: videoID})
+			found, err = g.rpc.comments.do(ctx, &comment.ListRequest{VideoId: videoID, Known: known})
 			return err
 		})
 	if err != nil {
 		return nil, err
 	}
-	return &commentsAnswer{success("获取评论列表成功"), g.commentViews(ctx, q, found.GetComments())}, nil
+	if known != 0 && found.GetVersion() == known {
+		return g.show(ctx, q, held), nil
+	}
+	p, err := g.makeComments(ctx, q, found.GetComments())
+	if err != nil {
+		return nil, err
+	}
+	p.version = found.GetVersion()
+	if p.version != 0 && len(p.missing) == 0 && len(p.body) <= maxHeldPage {
+		g.held.comments.Put(key, p)
+	}
+	return g.show(ctx, q, p), nil
+}
+
+// commentsKey names the page of a video's comments with these links.
+type commentsKey struct {
+	links
+	video int64
+}
+
+// makeComments renders comments as somebody sees them who follows nobody.
+func (g *Gateway) makeComments(ctx context.Context, q *request, comments []*entity.Comment) (*page, error) {
+	nobody := &request{links: q.links, missing: &parts{}}
+	list := &commentsAnswer{success("获取评论列表成功"), g.commentViews(ctx, nobody, comments)}
+	flagged := make([]subject, len(list.CommentList))
+	for i, c := range list.CommentList {
+		flagged[i] = subject{false, c.User.ID}
+	}
+	p, err := newPage(list, flagged)
+	if err != nil {
+		return nil, err
+	}
+	p.missing = nobody.missing.list()
+	return p, nil
 }
 
 // videoSeen says whether the viewer may see a video. While the video service is

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -78,6 +80,24 @@ func (s *services) count(prefix string) int {
 		}
 	}
 	return n
+}
+
+// forget begins to count anew.
+func (s *services) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.calls)
+}
+
+// called returns the RPCs called, in order of their names, each as often as it was.
+func (s *services) called() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(s.calls)) {
+		names = append(names, slices.Repeat([]string{name}, s.calls[name])...)
+	}
+	return names
 }
 
 type fakeRequest struct {
@@ -179,6 +199,9 @@ func newServices() *services {
 		resp := &video.WorkCountsResponse{WorkCounts: map[int64]int64{}}
 		for _, id := range req.UserIds {
 			resp.WorkCounts[id] = 3
+			if id == alice {
+				resp.WorkCounts[id] = 1
+			}
 		}
 		return resp, nil
 	})
@@ -191,12 +214,15 @@ func newServices() *services {
 	on(s, "favorite.Stats", func(_ context.Context, req *favorite.StatsRequest) (*favorite.StatsResponse, error) {
 		resp := &favorite.StatsResponse{Videos: map[int64]*favorite.VideoStat{}, Users: map[int64]*favorite.UserStat{}}
 		for _, id := range req.VideoIds {
-			resp.Videos[id] = &favorite.VideoStat{FavoriteCount: 4, IsFavorite: req.ViewerId != 0}
+			resp.Videos[id] = &favorite.VideoStat{FavoriteCount: 4}
 		}
 		for _, id := range req.UserIds {
 			resp.Users[id] = &favorite.UserStat{TotalFavorited: 5, FavoriteCount: 6}
 		}
 		return resp, nil
+	})
+	on(s, "favorite.Flags", func(_ context.Context, req *favorite.FlagsRequest) (*favorite.FlagsResponse, error) {
+		return &favorite.FlagsResponse{VideoIds: req.VideoIds}, nil
 	})
 	on(s, "comment.Add", func(_ context.Context, req *comment.AddRequest) (*comment.AddResponse, error) {
 		return &comment.AddResponse{Comment: &entity.Comment{
@@ -210,7 +236,10 @@ func newServices() *services {
 		return &comment.DeleteResponse{}, nil
 	})
 	on(s, "comment.List", func(_ context.Context, req *comment.ListRequest) (*comment.ListResponse, error) {
-		return &comment.ListResponse{Comments: []*entity.Comment{
+		if req.Known == 7 {
+			return &comment.ListResponse{Version: 7}, nil
+		}
+		return &comment.ListResponse{Version: 7, Comments: []*entity.Comment{
 			{Id: firstComment, VideoId: req.VideoId, UserId: bob, Content: "好看", CreatedAt: clock.UnixMilli()},
 			{Id: firstComment - 1, VideoId: req.VideoId, UserId: nobody, Content: "of one who is gone", CreatedAt: 1},
 		}}, nil
@@ -226,7 +255,7 @@ func newServices() *services {
 		return &relation.ActResponse{}, nil
 	})
 	on(s, "relation.Following", func(context.Context, *relation.FollowingRequest) (*relation.FollowingResponse, error) {
-		return &relation.FollowingResponse{UserIds: []int64{carol, nobody, bob}}, nil
+		return &relation.FollowingResponse{UserIds: []int64{carol, nobody, bob}, FollowedIds: []int64{carol, nobody}}, nil
 	})
 	on(s, "relation.Followers", func(context.Context, *relation.FollowersRequest) (*relation.FollowersResponse, error) {
 		return &relation.FollowersResponse{UserIds: []int64{bob}}, nil
@@ -237,9 +266,12 @@ func newServices() *services {
 	on(s, "relation.Stats", func(_ context.Context, req *relation.StatsRequest) (*relation.StatsResponse, error) {
 		resp := &relation.StatsResponse{Users: map[int64]*relation.UserStat{}}
 		for _, id := range req.UserIds {
-			resp.Users[id] = &relation.UserStat{FollowCount: 8, FollowerCount: 9, IsFollow: req.ViewerId != 0 && req.ViewerId != id}
+			resp.Users[id] = &relation.UserStat{FollowCount: 8, FollowerCount: 9}
 		}
 		return resp, nil
+	})
+	on(s, "relation.Flags", func(_ context.Context, req *relation.FlagsRequest) (*relation.FlagsResponse, error) {
+		return &relation.FlagsResponse{UserIds: req.UserIds}, nil
 	})
 	on(s, "message.Send", func(context.Context, *message.SendRequest) (*message.SendResponse, error) {
 		return &message.SendResponse{Message: &entity.Message{Id: 1}}, nil

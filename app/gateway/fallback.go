@@ -124,13 +124,9 @@ func (m *memory) recallWorks(_ context.Context, req *video.WorkCountsRequest) *v
 	return resp
 }
 
-func (m *memory) learnLikes(_ context.Context, req *favorite.StatsRequest, resp *favorite.StatsResponse) {
-	viewer := req.GetViewerId()
+func (m *memory) learnLikes(_ context.Context, _ *favorite.StatsRequest, resp *favorite.StatsResponse) {
 	for id, stat := range resp.GetVideos() {
 		m.videoLikes.set(id, stat.GetFavoriteCount())
-		if viewer != 0 {
-			m.liked.set(seen{viewer, id}, stat.GetIsFavorite())
-		}
 	}
 	for id, stat := range resp.GetUsers() {
 		m.userLikes.set(id, total{stat.GetTotalFavorited(), stat.GetFavoriteCount()})
@@ -140,10 +136,7 @@ func (m *memory) learnLikes(_ context.Context, req *favorite.StatsRequest, resp 
 func (m *memory) recallLikes(_ context.Context, req *favorite.StatsRequest) *favorite.StatsResponse {
 	resp := &favorite.StatsResponse{Videos: map[int64]*favorite.VideoStat{}, Users: map[int64]*favorite.UserStat{}}
 	for _, id := range req.GetVideoIds() {
-		resp.Videos[id] = &favorite.VideoStat{
-			FavoriteCount: m.videoLikes.get(id),
-			IsFavorite:    m.liked.get(seen{req.GetViewerId(), id}),
-		}
+		resp.Videos[id] = &favorite.VideoStat{FavoriteCount: m.videoLikes.get(id)}
 	}
 	for _, id := range req.GetUserIds() {
 		t := m.userLikes.get(id)
@@ -166,13 +159,9 @@ func (m *memory) recallComments(_ context.Context, req *comment.CountsRequest) *
 	return resp
 }
 
-func (m *memory) learnFollows(_ context.Context, req *relation.StatsRequest, resp *relation.StatsResponse) {
-	viewer := req.GetViewerId()
+func (m *memory) learnFollows(_ context.Context, _ *relation.StatsRequest, resp *relation.StatsResponse) {
 	for id, stat := range resp.GetUsers() {
 		m.follows.set(id, pair{stat.GetFollowCount(), stat.GetFollowerCount()})
-		if viewer != 0 {
-			m.followed.set(seen{viewer, id}, stat.GetIsFollow())
-		}
 	}
 }
 
@@ -180,12 +169,47 @@ func (m *memory) recallFollows(_ context.Context, req *relation.StatsRequest) *r
 	resp := &relation.StatsResponse{Users: map[int64]*relation.UserStat{}}
 	for _, id := range req.GetUserIds() {
 		p := m.follows.get(id)
-		resp.Users[id] = &relation.UserStat{
-			FollowCount: p.follows, FollowerCount: p.followers,
-			IsFollow: m.followed.get(seen{req.GetViewerId(), id}),
-		}
+		resp.Users[id] = &relation.UserStat{FollowCount: p.follows, FollowerCount: p.followers}
 	}
 	return resp
+}
+
+func (m *memory) learnLiked(_ context.Context, req *favorite.FlagsRequest, resp *favorite.FlagsResponse) {
+	learnFlags(m.liked, req.GetViewerId(), req.GetVideoIds(), resp.GetVideoIds())
+}
+
+func (m *memory) recallLiked(_ context.Context, req *favorite.FlagsRequest) *favorite.FlagsResponse {
+	return &favorite.FlagsResponse{VideoIds: recallFlags(m.liked, req.GetViewerId(), req.GetVideoIds())}
+}
+
+func (m *memory) learnFollowed(_ context.Context, req *relation.FlagsRequest, resp *relation.FlagsResponse) {
+	learnFlags(m.followed, req.GetViewerId(), req.GetUserIds(), resp.GetUserIds())
+}
+
+func (m *memory) recallFollowed(_ context.Context, req *relation.FlagsRequest) *relation.FlagsResponse {
+	return &relation.FlagsResponse{UserIds: recallFlags(m.followed, req.GetViewerId(), req.GetUserIds())}
+}
+
+// learnFlags keeps for each id asked about whether it is among the set ones, which
+// are in the same order.
+func learnFlags(known lastKnown[seen, bool], viewer int64, asked, set []int64) {
+	for _, id := range asked {
+		is := len(set) > 0 && set[0] == id
+		if is {
+			set = set[1:]
+		}
+		known.set(seen{viewer, id}, is)
+	}
+}
+
+func recallFlags(known lastKnown[seen, bool], viewer int64, asked []int64) []int64 {
+	var set []int64
+	for _, id := range asked {
+		if known.get(seen{viewer, id}) {
+			set = append(set, id)
+		}
+	}
+	return set
 }
 
 // noLatest shows friends without their last messages.

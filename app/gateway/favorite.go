@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"slices"
-	"sync"
 
 	"backbeat/app/batch"
 	"backbeat/app/errs"
@@ -61,47 +60,55 @@ func (g *Gateway) liked(ctx context.Context, q *request) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	videos, works, err := g.videosOf(ctx, q, ids.GetVideoIds())
+	videos, err := g.videosOf(ctx, q, ids.GetVideoIds())
 	if err != nil {
 		return nil, err
 	}
-	list.VideoList = g.videos(ctx, q, videos, works)
+	list.VideoList = g.videos(ctx, q, videos, nil)
 	return list, nil
 }
 
 // video returns a video that the viewer may see, so may act on (D13).
 func (g *Gateway) video(ctx context.Context, q *request, id int64) (*entity.Video, error) {
-	found, err := g.rpc.videos.do(ctx, &video.BatchGetRequest{Ids: []int64{id}, ViewerId: q.viewer})
+	found, err := g.videosOf(ctx, q, []int64{id})
 	if err != nil {
 		return nil, err
 	}
-	if len(found.GetVideos()) == 0 {
+	if len(found) == 0 {
 		return nil, errs.New(errs.NotFound, "视频不存在")
 	}
-	return found.GetVideos()[0], nil
+	return found[0], nil
 }
 
 // videosOf returns the videos with these ids that the viewer may see, in their
-// order, and the work counts of their authors.
-func (g *Gateway) videosOf(ctx context.Context, q *request, ids []int64) ([]*entity.Video, map[int64]int64, error) {
-	var mu sync.Mutex
-	parts := batch.Split(ids)
-	found := make([][]*entity.Video, len(parts))
-	works := map[int64]int64{}
-	tasks := make([]func() error, len(parts))
-	for i, part := range parts {
-		tasks[i] = func() error {
-			resp, err := g.rpc.videos.do(ctx, &video.BatchGetRequest{Ids: part, ViewerId: q.viewer})
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			found[i] = resp.GetVideos()
-			merge(&works, resp.GetWorkCounts())
-			return nil
+// order. What nobody may see could be the viewer's own, still processing.
+func (g *Gateway) videosOf(ctx context.Context, q *request, ids []int64) ([]*entity.Video, error) {
+	found, err := g.held.videos.Get(ctx, ids...)
+	if err != nil {
+		return nil, err
+	}
+	var hidden []int64
+	for i, v := range found {
+		if v == nil {
+			hidden = append(hidden, ids[i])
 		}
 	}
-	err := together(tasks...)
-	return slices.Concat(found...), works, err
+	if len(hidden) > 0 && q.viewer != 0 {
+		own := make(map[int64]*entity.Video, len(hidden))
+		for _, some := range batch.Split(hidden) {
+			resp, err := g.rpc.videos.do(ctx, &video.BatchGetRequest{Ids: some, ViewerId: q.viewer})
+			if err != nil {
+				return nil, err
+			}
+			for _, v := range resp.GetVideos() {
+				own[v.GetId()] = v
+			}
+		}
+		for i, v := range found {
+			if v == nil {
+				found[i] = own[ids[i]]
+			}
+		}
+	}
+	return slices.DeleteFunc(found, func(v *entity.Video) bool { return v == nil }), nil
 }

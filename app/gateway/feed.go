@@ -2,38 +2,109 @@ package gateway
 
 import (
 	"context"
+	"time"
 
+	"backbeat/proto/entity"
 	"backbeat/proto/video"
 )
 
-// pageSize is how many videos a page of the feed has at most.
-const pageSize = 30
+const (
+	// pageSize is how many videos a page of the feed has at most.
+	pageSize = 30
+	// recent is how far a cursor may lie in the past and still be worth comparing
+	// with the first page: phones send their own time when they start.
+	recent = 10 * time.Minute
+)
+
+// feedKey names a page of the feed: the one before a time, 0 for the first, with
+// these links.
+type feedKey struct {
+	links
+	before int64
+}
 
 // feed is a page of the newest videos before latest_time (API §2.1). Its
 // next_time is that of the oldest video found, shown or not, so that paging goes
 // on; after the last page it is now, so that the next swipe begins anew.
+//
+// Whoever asks for the newest videos, without a cursor or with one later than
+// they are, gets the same page.
 func (g *Gateway) feed(ctx context.Context, q *request) (answer, error) {
 	before := moment(q.params.get("latest_time"), q.now)
-	if front, err := g.front(ctx, q, before); front != nil || err != nil {
-		return front, err
+	if before == 0 || before >= q.now.Add(-recent).UnixMilli() {
+		first, err := g.feedPage(ctx, feedKey{q.links, 0})
+		if err != nil || before == 0 || before > first.newest {
+			return g.showFeed(ctx, q, first, err)
+		}
 	}
-	return g.page(ctx, q, before)
+	p, err := g.feedPage(ctx, feedKey{q.links, before})
+	return g.showFeed(ctx, q, p, err)
 }
 
-// page is the page before a time, 0 for the first, as the viewer sees it.
-func (g *Gateway) page(ctx context.Context, q *request, before int64) (*feedAnswer, error) {
-	page, err := g.rpc.feed.get(ctx, &video.FeedRequest{Before: before, Limit: pageSize}, q.missing)
+func (g *Gateway) showFeed(ctx context.Context, q *request, p *page, err error) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	newest := int64(0)
-	next := q.now.UnixMilli()
-	if n := len(page.GetVideos()); n > 0 {
-		newest, next = page.GetVideos()[0].GetPublishedAt(), page.GetVideos()[n-1].GetPublishedAt()
+	return g.show(ctx, q, p), nil
+}
+
+// feedPage returns a page held, or made for all who want it now. A degraded one is
+// for them and never held.
+func (g *Gateway) feedPage(ctx context.Context, key feedKey) (*page, error) {
+	pages, err := g.held.feeds.Get(ctx, key)
+	if pages[0] == nil {
+		return nil, err
 	}
-	works := page.GetWorkCounts()
-	if works == nil { // nobody has any, says the service; nil would ask again
-		works = map[int64]int64{}
+	return pages[0], pages[0].err
+}
+
+func (g *Gateway) loadFeeds(ctx context.Context, keys []feedKey) (map[feedKey]*page, error) {
+	made := make([]*page, len(keys))
+	tasks := make([]func() error, len(keys))
+	for i, key := range keys {
+		tasks[i] = func() error {
+			made[i] = g.makeFeed(ctx, key)
+			return nil
+		}
 	}
-	return &feedAnswer{success("获取视频流成功"), g.videos(ctx, q, page.GetVideos(), works), next, newest}, nil
+	_ = together(tasks...)
+	pages := make(map[feedKey]*page, len(keys))
+	var fault error
+	for i, key := range keys {
+		pages[key] = made[i]
+		if made[i].err != nil || len(made[i].missing) > 0 {
+			fault = degraded(made[i].missing)
+		}
+	}
+	return pages, fault
+}
+
+// makeFeed asks for the page and renders it.
+func (g *Gateway) makeFeed(ctx context.Context, key feedKey) *page {
+	q := &request{now: g.now(), links: key.links, missing: &parts{}}
+	found, err := g.rpc.feed.get(ctx, &video.FeedRequest{Before: key.before, Limit: pageSize}, q.missing)
+	if err != nil {
+		return &page{err: err}
+	}
+	videos := found.GetVideos()
+	newest, next := int64(0), q.now.UnixMilli()
+	if n := len(videos); n > 0 {
+		newest, next = videos[0].GetPublishedAt(), videos[n-1].GetPublishedAt()
+	}
+	for _, v := range videos {
+		if v.GetState() == entity.Video_PUBLISHED {
+			g.held.videos.Put(v.GetId(), v)
+		}
+	}
+	list := &feedAnswer{success("获取视频流成功"), g.videos(ctx, q, videos, nil), next}
+	flagged := make([]subject, 0, 2*len(videos))
+	for _, v := range list.VideoList {
+		flagged = append(flagged, subject{false, v.Author.ID}, subject{true, v.ID})
+	}
+	p, err := newPage(list, flagged)
+	if err != nil {
+		return &page{err: err}
+	}
+	p.newest, p.missing = newest, q.missing.list()
+	return p
 }

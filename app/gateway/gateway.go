@@ -77,7 +77,7 @@ type Gateway struct {
 	files   http.Handler
 	web     http.Handler
 	memory  *memory
-	fronts  *fronts
+	held    holdings
 	rpc     *commands
 	// concurrency and hashing let requests in, by their load.
 	concurrency *concurrency
@@ -104,7 +104,6 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		files:       newFiles(deps.Media, deps.Log),
 		web:         webHandler(),
 		memory:      newMemory(),
-		fronts:      newFronts(deps.Now),
 		concurrency: newConcurrency(cfg.Limits.Concurrency, deps.Now),
 		hashing:     make(chan struct{}, maxHashing),
 	}
@@ -116,6 +115,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	}
 	page := &heldPage{cache: deps.Cache, now: deps.Now, log: deps.Log}
 	g.rpc = newCommands(deps.Client, g.memory, page, cfg.RPC, max(1, cfg.Limits.Concurrency/commandShare), deps.Log)
+	g.held = g.newHoldings()
 	g.paths = g.register(routes())
 	return g, nil
 }

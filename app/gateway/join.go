@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"runtime/debug"
@@ -12,12 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"backbeat/app/batch"
-	"backbeat/proto/comment"
 	"backbeat/proto/entity"
-	"backbeat/proto/favorite"
-	"backbeat/proto/relation"
-	"backbeat/proto/user"
-	"backbeat/proto/video"
 )
 
 // parallel bounds how many tasks of one kind a request has in progress.
@@ -44,6 +40,24 @@ func (p *parts) list() []string {
 	return slices.Clone(p.names)
 }
 
+// take adds the parts that err, of a load, says are missing.
+func (p *parts) take(err error) {
+	var missing degraded
+	if errors.As(err, &missing) {
+		for _, name := range missing {
+			p.add(name)
+		}
+	}
+}
+
+// fault is an error when a part is missing.
+func (p *parts) fault() error {
+	if missing := p.list(); len(missing) > 0 {
+		return degraded(missing)
+	}
+	return nil
+}
+
 // String returns "favorite, relation".
 func (p *parts) String() string {
 	p.mu.Lock()
@@ -55,6 +69,9 @@ func (p *parts) String() string {
 // first error. A panic in one of them is raised again here, where the request's
 // recovery catches it.
 func together(tasks ...func() error) error {
+	if len(tasks) == 1 { // spares a goroutine
+		return tasks[0]()
+	}
 	var group errgroup.Group
 	group.SetLimit(parallel)
 	var once sync.Once
@@ -79,14 +96,14 @@ func together(tasks ...func() error) error {
 // gather makes the calls at the same time and hands their replies to merge, one
 // after the other. A call that brings nothing, not even by its fallback, leaves
 // its part of the page missing.
-func gather[Req, Resp any](ctx context.Context, q *request, c *command[Req, Resp], calls []*Req, merge func(*Resp)) {
+func gather[Req, Resp any](ctx context.Context, missing *parts, c *command[Req, Resp], calls []*Req, merge func(*Resp)) {
 	var mu sync.Mutex
 	var tasks []func() error
 	for _, req := range calls {
 		tasks = append(tasks, func() error {
-			resp, err := c.get(ctx, req, q.missing)
+			resp, err := c.get(ctx, req, missing)
 			if err != nil {
-				q.missing.add(c.part)
+				missing.add(c.part)
 				c.logFailure(ctx, "part of a page is missing", err)
 				return nil
 			}
@@ -96,68 +113,59 @@ func gather[Req, Resp any](ctx context.Context, q *request, c *command[Req, Resp
 			return nil
 		})
 	}
-	if len(tasks) == 1 { // as a rule; spares a goroutine
-		_ = tasks[0]()
-		return
-	}
 	_ = together(tasks...)
 }
 
 // facts is what all owners know of the videos and users of a page, as one viewer
 // sees them.
 type facts struct {
-	users      map[int64]*entity.User
-	works      map[int64]int64
-	userLikes  map[int64]*favorite.UserStat
-	videoLikes map[int64]*favorite.VideoStat
-	comments   map[int64]int64
-	follows    map[int64]*relation.UserStat
+	users           map[int64]*entity.User
+	counts          map[subject]counts
+	liked, followed map[int64]bool
+	// works are counts that a service told this viewer, who may see more than
+	// others.
+	works map[int64]int64
 }
 
-// facts asks the owners at the same time, each for all ids at once. Work counts
-// that came with the videos are passed on; nil asks for them too.
-func (g *Gateway) facts(ctx context.Context, q *request, videoIDs, userIDs []int64, works map[int64]int64) *facts {
-	f := &facts{users: make(map[int64]*entity.User, len(userIDs)), works: works}
-	tasks := []func() error{
+// facts brings them together from what is held and what the viewer's own services
+// say. Flags that are known already are not asked for.
+func (g *Gateway) facts(ctx context.Context, q *request, videoIDs, userIDs []int64, followed map[int64]bool) *facts {
+	f := &facts{users: make(map[int64]*entity.User, len(userIDs)), counts: make(map[subject]counts, len(videoIDs)+len(userIDs))}
+	_ = together(
 		func() error {
-			gather(ctx, q, g.rpc.users, each(userIDs, func(ids []int64) *user.BatchGetRequest {
-				return &user.BatchGetRequest{Ids: ids}
-			}), func(resp *user.BatchGetResponse) {
-				for _, u := range resp.GetUsers() {
-					f.users[u.GetId()] = u
+			users, err := g.held.users.Get(ctx, userIDs...)
+			q.missing.take(err)
+			for i, u := range users {
+				if u != nil {
+					f.users[userIDs[i]] = u
 				}
-			})
+			}
 			return nil
 		},
 		func() error {
-			gather(ctx, q, g.rpc.likes, statsRequests(q.viewer, videoIDs, userIDs), func(resp *favorite.StatsResponse) {
-				merge(&f.videoLikes, resp.GetVideos())
-				merge(&f.userLikes, resp.GetUsers())
-			})
+			subjects := make([]subject, 0, len(videoIDs)+len(userIDs))
+			for _, id := range videoIDs {
+				subjects = append(subjects, subject{true, id})
+			}
+			for _, id := range userIDs {
+				subjects = append(subjects, subject{false, id})
+			}
+			found, err := g.held.counts.Get(ctx, subjects...)
+			q.missing.take(err)
+			for i, s := range subjects {
+				f.counts[s] = found[i]
+			}
 			return nil
 		},
 		func() error {
-			gather(ctx, q, g.rpc.commentCounts, each(videoIDs, func(ids []int64) *comment.CountsRequest {
-				return &comment.CountsRequest{VideoIds: ids}
-			}), func(resp *comment.CountsResponse) { merge(&f.comments, resp.GetCounts()) })
-			return nil
-		},
-		func() error {
-			gather(ctx, q, g.rpc.follows, each(userIDs, func(ids []int64) *relation.StatsRequest {
-				return &relation.StatsRequest{ViewerId: q.viewer, UserIds: ids}
-			}), func(resp *relation.StatsResponse) { merge(&f.follows, resp.GetUsers()) })
-			return nil
-		},
-	}
-	if works == nil {
-		tasks = append(tasks, func() error {
-			gather(ctx, q, g.rpc.counts, each(userIDs, func(ids []int64) *video.WorkCountsRequest {
-				return &video.WorkCountsRequest{ViewerId: q.viewer, UserIds: ids}
-			}), func(resp *video.WorkCountsResponse) { merge(&f.works, resp.GetWorkCounts()) })
+			if followed != nil {
+				f.liked, _ = g.flags(ctx, q, videoIDs, nil)
+				f.followed = followed
+				return nil
+			}
+			f.liked, f.followed = g.flags(ctx, q, videoIDs, userIDs)
 			return nil
 		})
-	}
-	_ = together(tasks...)
 	return f
 }
 
@@ -166,22 +174,6 @@ func each[Req any](ids []int64, ask func(ids []int64) *Req) []*Req {
 	var calls []*Req
 	for _, part := range batch.Split(ids) {
 		calls = append(calls, ask(part))
-	}
-	return calls
-}
-
-// statsRequests asks for videos and users in as few calls as both allow.
-func statsRequests(viewer int64, videoIDs, userIDs []int64) []*favorite.StatsRequest {
-	videos, users := batch.Split(videoIDs), batch.Split(userIDs)
-	calls := make([]*favorite.StatsRequest, max(len(videos), len(users)))
-	for i := range calls {
-		calls[i] = &favorite.StatsRequest{ViewerId: viewer}
-		if i < len(videos) {
-			calls[i].VideoIds = videos[i]
-		}
-		if i < len(users) {
-			calls[i].UserIds = users[i]
-		}
 	}
 	return calls
 }
@@ -201,25 +193,30 @@ func (f *facts) user(l links, id int64) (userView, bool) {
 	if !found {
 		return userView{}, false
 	}
-	likes, follows := f.userLikes[id], f.follows[id]
+	n := f.counts[subject{false, id}]
+	works, told := f.works[id]
+	if !told {
+		works = n.works
+	}
 	return userView{
 		ID:              id,
 		Name:            u.GetName(),
-		FollowCount:     follows.GetFollowCount(),
-		FollowerCount:   follows.GetFollowerCount(),
-		IsFollow:        follows.GetIsFollow(),
+		FollowCount:     n.follows,
+		FollowerCount:   n.followers,
+		IsFollow:        f.followed[id],
 		Avatar:          l.avatar(u),
 		BackgroundImage: l.background(u),
 		Signature:       signature(u),
-		TotalFavorited:  likes.GetTotalFavorited(),
-		WorkCount:       f.works[id],
-		FavoriteCount:   likes.GetFavoriteCount(),
+		TotalFavorited:  n.likes,
+		WorkCount:       works,
+		FavoriteCount:   n.given,
 	}, true
 }
 
-// users returns the cards of users in the order of ids.
-func (g *Gateway) users(ctx context.Context, q *request, ids []int64) []userView {
-	f := g.facts(ctx, q, nil, ids, nil)
+// users returns the cards of users in the order of ids. Followed are those whom
+// the viewer follows, nil to ask.
+func (g *Gateway) users(ctx context.Context, q *request, ids []int64, followed map[int64]bool) []userView {
+	f := g.facts(ctx, q, nil, ids, followed)
 	views := make([]userView, 0, len(ids))
 	for _, id := range ids {
 		if card, found := f.user(q.links, id); found {
@@ -240,7 +237,8 @@ func (g *Gateway) videos(ctx context.Context, q *request, videos []*entity.Video
 		ids[i], authors[i] = v.GetId(), v.GetAuthorId()
 	}
 	authors = distinct(authors)
-	f := g.facts(ctx, q, ids, authors, works)
+	f := g.facts(ctx, q, ids, authors, nil)
+	f.works = works
 	cards := make(map[int64]userView, len(authors))
 	for _, id := range authors {
 		if card, found := f.user(q.links, id); found {
@@ -253,19 +251,28 @@ func (g *Gateway) videos(ctx context.Context, q *request, videos []*entity.Video
 		if !found {
 			continue
 		}
-		likes := f.videoLikes[v.GetId()]
+		n := f.counts[subject{true, v.GetId()}]
 		views = append(views, videoView{
 			ID:            v.GetId(),
 			Author:        author,
 			PlayURL:       q.links.play(v),
 			CoverURL:      q.links.cover(v),
-			FavoriteCount: likes.GetFavoriteCount(),
-			CommentCount:  f.comments[v.GetId()],
-			IsFavorite:    likes.GetIsFavorite(),
+			FavoriteCount: n.likes,
+			CommentCount:  n.comments,
+			IsFavorite:    f.liked[v.GetId()],
 			Title:         v.GetTitle(),
 		})
 	}
 	return views
+}
+
+// without returns ids less one.
+func without(ids []int64, id int64) []int64 {
+	at := slices.Index(ids, id)
+	if at < 0 {
+		return ids
+	}
+	return slices.Concat(ids[:at], ids[at+1:])
 }
 
 // distinct sorts ids and removes repetitions, in place.

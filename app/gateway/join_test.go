@@ -4,10 +4,12 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/opentracing/opentracing-go"
 
@@ -20,18 +22,48 @@ import (
 	"backbeat/proto/video"
 )
 
-func TestSignedInFeedCostsFiveCalls(t *testing.T) {
-	w := newWorld(t)
-	if got := w.ask(t, http.MethodGet, "/douyin/feed/", bob); got.code() != 0 {
-		t.Fatal(got.raw)
-	}
-	for _, name := range []string{"video.Feed", "user.BatchGet", "favorite.Stats", "comment.Counts", "relation.Stats"} {
-		if n := w.services.count(name); n != 1 {
-			t.Errorf("%d calls of %s, want 1", n, name)
-		}
-	}
-	if n := w.services.count(""); n != 5 {
-		t.Errorf("%d calls, want 5", n)
+func TestWarmRequestsCostFewCalls(t *testing.T) {
+	for _, row := range []struct {
+		name, method, path string
+		viewer             int64
+		pairs              []string
+		cold, warm         []string
+	}{
+		{"feed, anonymous", "GET", "/douyin/feed/", 0, nil,
+			[]string{"comment.Counts", "favorite.Stats", "relation.Stats", "user.BatchGet", "video.Feed", "video.WorkCounts"}, nil},
+		{"feed, signed in", "GET", "/douyin/feed/", bob, nil,
+			[]string{"comment.Counts", "favorite.Flags", "favorite.Stats", "relation.Flags", "relation.Stats", "user.BatchGet", "video.Feed", "video.WorkCounts"},
+			[]string{"favorite.Flags", "relation.Flags"}},
+		{"profile", "GET", "/douyin/user/", bob, []string{"user_id", "101"},
+			[]string{"favorite.Stats", "relation.Flags", "relation.Stats", "user.BatchGet", "video.WorkCounts"}, []string{"relation.Flags"}},
+		{"own profile", "GET", "/douyin/user/", bob, nil,
+			[]string{"favorite.Stats", "relation.Stats", "user.BatchGet", "video.WorkCounts", "video.WorkCounts"}, []string{"video.WorkCounts"}},
+		{"followers", "GET", "/douyin/relation/follower/list/", bob, nil,
+			[]string{"favorite.Stats", "relation.Followers", "relation.Stats", "user.BatchGet", "video.WorkCounts"}, []string{"relation.Followers"}},
+		{"comments", "GET", "/douyin/comment/list/", carol, []string{"video_id", "501"},
+			[]string{"comment.List", "favorite.Stats", "relation.Flags", "relation.Stats", "user.BatchGet", "video.BatchGet", "video.WorkCounts"},
+			[]string{"comment.List", "relation.Flags"}},
+		{"comment", "POST", "/douyin/comment/action/", bob, []string{"video_id", "501", "action_type", "1", "comment_text", "x"},
+			[]string{"comment.Add", "favorite.Stats", "relation.Stats", "user.BatchGet", "video.BatchGet", "video.WorkCounts"}, []string{"comment.Add"}},
+		{"like", "POST", "/douyin/favorite/action/", bob, []string{"video_id", "501", "action_type", "1"},
+			[]string{"favorite.Act", "video.BatchGet"}, []string{"favorite.Act"}},
+		{"chat poll", "GET", "/douyin/message/chat/", bob, []string{"to_user_id", "101", "pre_msg_time", "1"},
+			[]string{"message.Chat", "user.BatchGet"}, []string{"message.Chat"}},
+		{"message", "POST", "/douyin/message/action/", bob, []string{"to_user_id", "101", "action_type", "1", "content", "x"},
+			[]string{"message.Send", "user.BatchGet"}, []string{"message.Send"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t)
+			for _, want := range [][]string{row.cold, row.warm} {
+				w.services.forget()
+				if got := w.ask(t, row.method, row.path, row.viewer, row.pairs...); got.code() != 0 {
+					t.Fatal(got.raw)
+				}
+				if called := w.services.called(); !slices.Equal(called, want) {
+					t.Errorf("called %v, want %v", called, want)
+				}
+			}
+		})
 	}
 }
 
@@ -51,7 +83,7 @@ func TestEachPartDegradesByItself(t *testing.T) {
 	for part, tt := range tests {
 		for _, warm := range []bool{true, false} {
 			t.Run(part+" known before "+strconv.FormatBool(warm), func(t *testing.T) {
-				w := newWorld(t)
+				w, passed := movingWorld(t)
 				want := map[string]any{}
 				for key, value := range healthy {
 					want[key] = value
@@ -63,6 +95,7 @@ func TestEachPartDegradesByItself(t *testing.T) {
 						want[key] = value
 					}
 				}
+				passed.Store(int64(cardLife))
 				w.services.down(tt.down)
 				got := w.ask(t, http.MethodGet, "/douyin/feed/", bob)
 				if got.code() != 0 || got.header.Get("Backbeat-Degraded") != part {
@@ -89,8 +122,9 @@ func TestEachPartDegradesByItself(t *testing.T) {
 
 // What one viewer was told is nobody else's last known value.
 func TestLastKnownFlagsAreTheViewersOwn(t *testing.T) {
-	w := newWorld(t)
+	w, passed := movingWorld(t)
 	w.ask(t, http.MethodGet, "/douyin/feed/", bob)
+	passed.Store(int64(time.Second))
 	w.services.down("favorite.")
 	w.services.down("relation.")
 	for viewer, want := range map[int64]bool{bob: true, carol: false, 0: false} {
@@ -175,6 +209,14 @@ func TestLongListsAreSplit(t *testing.T) {
 		resp := &comment.CountsResponse{Counts: map[int64]int64{}}
 		for _, id := range req.VideoIds {
 			resp.Counts[id] = id
+		}
+		return resp, nil
+	})
+	on(w.services, "video.WorkCounts", func(_ context.Context, req *video.WorkCountsRequest) (*video.WorkCountsResponse, error) {
+		seen(len(req.UserIds))
+		resp := &video.WorkCountsResponse{WorkCounts: map[int64]int64{}}
+		for _, id := range req.UserIds {
+			resp.WorkCounts[id] = 2
 		}
 		return resp, nil
 	})
@@ -278,14 +320,15 @@ func TestFeedPaging(t *testing.T) {
 }
 
 func TestFallbackFeed(t *testing.T) {
-	w := newWorld(t)
+	w, passed := movingWorld(t)
 	all := times(30)
 	feedOf(w, all...)
 	if got := w.ask(t, http.MethodGet, "/douyin/feed/", bob); got.header.Get("Backbeat-Degraded") != "" {
 		t.Fatalf("a healthy feed is degraded: %v", got.header)
 	}
 	w.services.down("video.Feed")
-	now := strconv.FormatInt(clock.UnixMilli(), 10)
+	passed.Store(int64(time.Second))
+	now := strconv.FormatInt(clock.Add(time.Second).UnixMilli(), 10)
 	ms := func(t int64) string { return strconv.FormatInt(t, 10) }
 	tests := map[string]struct {
 		latest string
@@ -320,7 +363,7 @@ func TestFallbackFeedOfAGatewayThatJustStarted(t *testing.T) {
 	other := newWorld(t, func(_ *Config, d *Deps) { d.Cache = w.cache })
 	other.services.down("")
 	got := other.ask(t, http.MethodGet, "/douyin/feed/", 0)
-	if got.code() != 0 || len(ids(got)) != 1 || got.header.Get("Backbeat-Degraded") != "comment, favorite, feed, relation, user" {
+	if got.code() != 0 || len(ids(got)) != 1 || got.header.Get("Backbeat-Degraded") != "comment, favorite, feed, relation, user, video" {
 		t.Errorf("degraded %q: %s", got.header.Get("Backbeat-Degraded"), got.raw)
 	}
 	if shown := got.list("video_list")[0]; shown["play_url"] == "" || shown["author"].(map[string]any)["avatar"] == "" {

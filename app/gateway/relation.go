@@ -44,23 +44,23 @@ func (g *Gateway) follow(ctx context.Context, q *request) (answer, error) {
 
 // following lists whom a user follows (API §2.12).
 func (g *Gateway) following(ctx context.Context, q *request) (answer, error) {
-	return g.userList(ctx, q, "获取关注列表成功！", func(id int64) ([]int64, error) {
-		found, err := g.rpc.following.do(ctx, &relation.FollowingRequest{UserId: id})
-		return found.GetUserIds(), err
+	return g.userList(ctx, q, "获取关注列表成功！", func(id int64) (ids, followed []int64, err error) {
+		found, err := g.rpc.following.do(ctx, &relation.FollowingRequest{UserId: id, ViewerId: q.viewer})
+		return found.GetUserIds(), found.GetFollowedIds(), err
 	})
 }
 
 // followers lists who follows a user (API §2.12).
 func (g *Gateway) followers(ctx context.Context, q *request) (answer, error) {
-	return g.userList(ctx, q, "获取粉丝列表成功！", func(id int64) ([]int64, error) {
-		found, err := g.rpc.followers.do(ctx, &relation.FollowersRequest{UserId: id})
-		return found.GetUserIds(), err
+	return g.userList(ctx, q, "获取粉丝列表成功！", func(id int64) (ids, followed []int64, err error) {
+		found, err := g.rpc.followers.do(ctx, &relation.FollowersRequest{UserId: id, ViewerId: q.viewer})
+		return found.GetUserIds(), found.GetFollowedIds(), err
 	})
 }
 
-// userList answers with the cards of the users that ids finds for the user asked
-// for.
-func (g *Gateway) userList(ctx context.Context, q *request, text string, ids func(id int64) ([]int64, error)) (answer, error) {
+// userList answers with the cards of the users that find finds for the user asked
+// for, and those of them whom the viewer follows.
+func (g *Gateway) userList(ctx context.Context, q *request, text string, find func(id int64) (ids, followed []int64, err error)) (answer, error) {
 	id, err := q.userID()
 	if err != nil {
 		return nil, err
@@ -69,17 +69,17 @@ func (g *Gateway) userList(ctx context.Context, q *request, text string, ids fun
 	if id == 0 {
 		return list, nil
 	}
-	var found []int64
+	var ids, followed []int64
 	err = together(
 		func() error { return g.userSeen(ctx, q, id) },
 		func() (err error) {
-			found, err = ids(id)
+			ids, followed, err = find(id)
 			return err
 		})
 	if err != nil {
 		return nil, err
 	}
-	list.UserList = g.users(ctx, q, found)
+	list.UserList = g.users(ctx, q, ids, mark(nil, followed))
 	return list, nil
 }
 
@@ -96,7 +96,7 @@ func (g *Gateway) friends(ctx context.Context, q *request) (answer, error) {
 	var latest map[int64]*entity.Message
 	_ = together(
 		func() error {
-			cards = g.users(ctx, q, ids)
+			cards = g.users(ctx, q, ids, nil)
 			return nil
 		},
 		func() error {
@@ -121,7 +121,7 @@ func (g *Gateway) friends(ctx context.Context, q *request) (answer, error) {
 // latest returns the viewer's last message with each peer who has one.
 func (g *Gateway) latest(ctx context.Context, q *request, peers []int64) map[int64]*entity.Message {
 	var latest map[int64]*entity.Message
-	gather(ctx, q, g.rpc.latest, each(peers, func(ids []int64) *message.LatestRequest {
+	gather(ctx, q.missing, g.rpc.latest, each(peers, func(ids []int64) *message.LatestRequest {
 		return &message.LatestRequest{ViewerId: q.viewer, PeerIds: ids}
 	}), func(resp *message.LatestResponse) { merge(&latest, resp.GetMessages()) })
 	return latest

@@ -46,10 +46,16 @@ func writeAnswer(w http.ResponseWriter, status int, a answer) {
 	_, _ = w.Write(body)
 }
 
-// encode returns a as JSON, which a shared answer is already.
+// encoded is an answer that is JSON already.
+type encoded struct {
+	envelope
+	body []byte
+}
+
+// encode returns a as JSON.
 func encode(a answer) ([]byte, error) {
-	if shared, ok := a.(*encoded); ok {
-		return shared.body, nil
+	if ready, ok := a.(*encoded); ok {
+		return ready.body, nil
 	}
 	return json.Marshal(a)
 }

@@ -366,9 +366,10 @@ func TestNewRefusesWhatItCanNotWorkWith(t *testing.T) {
 // While one service hangs, the pages go on without it, and its circuit spares
 // later requests the waiting.
 func TestHungServiceDimsItsPartAlone(t *testing.T) {
-	w := newWorld(t)
+	w, passed := movingWorld(t)
 	feedOf(w, times(3)...)
 	w.ask(t, http.MethodGet, "/douyin/feed/", bob)
+	passed.Store(int64(time.Second))
 	on(w.services, "video.Feed", func(ctx context.Context, _ *video.FeedRequest) (*video.FeedResponse, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()

@@ -81,8 +81,6 @@ type (
 		envelope
 		VideoList []videoView `json:"video_list"`
 		NextTime  int64       `json:"next_time"`
-		// newest is the publish time of the first video found.
-		newest int64
 	}
 	videosAnswer struct {
 		envelope

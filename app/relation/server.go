@@ -28,22 +28,59 @@ func (s *Server) Act(ctx context.Context, in *pb.ActRequest, out *pb.ActResponse
 		act = s.store.follow
 	}
 	changed, err := act(ctx, in.UserId, in.TargetId)
+	// Whatever came of it, it may be done.
+	if lost := s.versions.Drop(ctx, in.UserId, in.TargetId); lost != nil {
+		s.log.DebugContext(ctx, "follows held elsewhere are left to expire", "user", in.UserId, "error", lost)
+	}
 	out.Already = err == nil && !changed
+	return err
+}
+
+// Flags returns whom of the users the viewer follows.
+func (s *Server) Flags(ctx context.Context, in *pb.FlagsRequest, out *pb.FlagsResponse) error {
+	if err := batch.Check(in.UserIds); err != nil {
+		return err
+	}
+	var err error
+	out.UserIds, err = s.flags(ctx, in.ViewerId, in.UserIds)
 	return err
 }
 
 // Following returns whom the user follows, latest first.
 func (s *Server) Following(ctx context.Context, in *pb.FollowingRequest, out *pb.FollowingResponse) error {
 	var err error
-	out.UserIds, err = list(ctx, s.store.following, in.UserId, in.Limit)
+	if out.UserIds, err = list(ctx, s.store.following, in.UserId, in.Limit); err != nil {
+		return err
+	}
+	if in.ViewerId == in.UserId {
+		out.FollowedIds = out.UserIds
+		return nil
+	}
+	out.FollowedIds, err = s.flags(ctx, in.ViewerId, out.UserIds)
 	return err
 }
 
 // Followers returns who follows the user, latest first.
 func (s *Server) Followers(ctx context.Context, in *pb.FollowersRequest, out *pb.FollowersResponse) error {
 	var err error
-	out.UserIds, err = list(ctx, s.store.followers, in.UserId, in.Limit)
+	if out.UserIds, err = list(ctx, s.latestFollowers, in.UserId, in.Limit); err != nil {
+		return err
+	}
+	out.FollowedIds, err = s.flags(ctx, in.ViewerId, out.UserIds)
 	return err
+}
+
+// latestFollowers returns the list held, as far as it is wanted.
+func (s *Server) latestFollowers(ctx context.Context, userID int64, limit int) ([]int64, error) {
+	version, err := s.versions.Get(ctx, userID)
+	if err != nil { // the cache is away
+		return s.store.followers(ctx, userID, limit)
+	}
+	lists, err := s.followers.Get(ctx, state{userID, version})
+	if err != nil {
+		return nil, err
+	}
+	return lists[0][:min(limit, len(lists[0]))], nil
 }
 
 // Friends returns who follows the user and is followed back, latest first.

@@ -11,10 +11,12 @@ import (
 	"pgregory.net/rapid"
 
 	"backbeat/app/batch"
+	"backbeat/app/cache"
 	"backbeat/app/errs"
 	"backbeat/app/id"
 	"backbeat/model"
 	pb "backbeat/proto/relation"
+	"backbeat/test/harness"
 	"backbeat/test/harness/tables"
 )
 
@@ -25,9 +27,15 @@ const (
 	dave  = int64(103)
 )
 
-func newServer(db *gorm.DB) *Server {
+func newServer(tb testing.TB, db *gorm.DB) *Server {
+	tb.Helper()
+	shared, err := cache.NewMemory(1 << 20)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = shared.Close() })
 	stopped := time.Now() // lists keep their order without a clock that moves
-	return New(Deps{DB: db, IDs: id.NewGenerator(func() time.Time { return stopped })})
+	return New(Deps{DB: db, IDs: id.NewGenerator(func() time.Time { return stopped }), Cache: shared, Now: time.Now, Log: harness.Logger(tb)})
 }
 
 func act(ctx context.Context, s *Server, userID, targetID int64, follow bool) (already bool, err error) {
@@ -89,7 +97,7 @@ func wantLists(t *testing.T, s *Server, userID int64, limit int32, following, fo
 
 func TestFollowingHasADirection(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
-		s := newServer(db)
+		s := newServer(t, db)
 		mustAct(t, s, ada, bob, true)
 		wantStat(t, s, ada, bob, 0, 1, true)
 		wantStat(t, s, bob, ada, 1, 0, false)
@@ -117,7 +125,7 @@ func TestFollowingHasADirection(t *testing.T) {
 
 func TestActIsIdempotent(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
-		s := newServer(db)
+		s := newServer(t, db)
 		steps := []struct {
 			name    string
 			follow  bool
@@ -156,7 +164,7 @@ func TestActRefuses(t *testing.T) {
 		{"a negative target", ada, -bob, errs.Invalid, ""},
 	}
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
-		s := newServer(db)
+		s := newServer(t, db)
 		statements := tables.Statements(t, db)
 		for _, tt := range tests {
 			t.Run(tt.name, func(t *testing.T) {
@@ -176,7 +184,7 @@ func TestActRefuses(t *testing.T) {
 
 func TestListsAreLatestFirstAndBounded(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
-		s := newServer(db)
+		s := newServer(t, db)
 		for _, target := range []int64{dave, bob, carol} {
 			mustAct(t, s, ada, target, true)
 		}
@@ -212,7 +220,7 @@ func TestListsAreLatestFirstAndBounded(t *testing.T) {
 
 func TestEveryReadIsOneStatement(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
-		s := newServer(db)
+		s := newServer(t, db)
 		mustAct(t, s, ada, bob, true)
 		statements := tables.Statements(t, db)
 		users, err := stats(t.Context(), s, ada, ada, bob, carol, bob)
@@ -243,7 +251,7 @@ func TestTheCountersEqualTheRows(t *testing.T) {
 	}
 	const users = 3
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
-		s := newServer(db)
+		s := newServer(t, db)
 		var base int64
 		rapid.Check(t, func(rt *rapid.T) {
 			base += 1000 // users of this run
@@ -304,7 +312,7 @@ func TestTheCountersEqualTheRows(t *testing.T) {
 
 func BenchmarkAct(b *testing.B) {
 	tables.EachBench(b, func(b *testing.B, db *gorm.DB) {
-		s := newServer(db)
+		s := newServer(b, db)
 		var fans int64
 		var mu sync.Mutex
 		b.RunParallel(func(loop *testing.PB) { // everybody follows one star
@@ -323,7 +331,7 @@ func BenchmarkAct(b *testing.B) {
 
 func BenchmarkStats(b *testing.B) {
 	tables.EachBench(b, func(b *testing.B, db *gorm.DB) {
-		s := newServer(db)
+		s := newServer(b, db)
 		ids := make([]int64, 30)
 		for i := range ids {
 			ids[i] = int64(1000 + i)

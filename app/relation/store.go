@@ -2,10 +2,14 @@ package relation
 
 import (
 	"context"
+	"database/sql"
+	"slices"
+	"strings"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"backbeat/app/batch"
 	"backbeat/app/id"
 	"backbeat/model"
 )
@@ -66,6 +70,51 @@ func count(tx *gorm.DB, followerID, followeeID, change int64) error {
 	return nil
 }
 
+// followed returns those of the users whom the viewer follows.
+func (s *store) followed(ctx context.Context, viewerID int64, userIDs []int64) ([]int64, error) {
+	var ids []int64
+	err := s.db.WithContext(ctx).Model(&model.Follow{}).
+		Where("follower_id = ? AND followee_id IN ?", viewerID, batch.Padded(userIDs)).Pluck("followee_id", &ids).Error
+	return ids, model.Wrap(err, "reading whom of %d users user %d follows", len(userIDs), viewerID)
+}
+
+// follows returns up to limit users whom each of the users follows, by user. One
+// may come twice.
+func (s *store) follows(ctx context.Context, userIDs []int64, limit int) (map[int64][]int64, error) {
+	const part = "SELECT follower_id, followee_id FROM (SELECT follower_id, followee_id FROM follows WHERE follower_id = ? LIMIT ?) AS part"
+	found := make(map[int64][]int64, len(userIDs))
+	for users := range slices.Chunk(userIDs, maxUnion) {
+		users = batch.Padded(users)
+		args := make([]any, 0, 2*len(users))
+		for _, user := range users {
+			args = append(args, user, limit)
+		}
+		rows, err := s.db.WithContext(ctx).Raw(strings.Repeat(part+" UNION ALL ", len(users)-1)+part, args...).Rows()
+		if err == nil {
+			err = scanFollows(rows, found)
+		}
+		if err != nil {
+			return nil, model.Wrap(err, "reading whom %d users follow", len(users))
+		}
+	}
+	return found, nil
+}
+
+// maxUnion bounds the parts of one statement.
+const maxUnion = 64
+
+func scanFollows(rows *sql.Rows, into map[int64][]int64) error {
+	defer rows.Close()
+	for rows.Next() {
+		var follower, followee int64
+		if err := rows.Scan(&follower, &followee); err != nil {
+			return err
+		}
+		into[follower] = append(into[follower], followee)
+	}
+	return rows.Err()
+}
+
 // following returns up to limit users whom the user follows, latest first.
 func (s *store) following(ctx context.Context, userID int64, limit int) ([]int64, error) {
 	var ids []int64
@@ -110,6 +159,6 @@ func (s *store) stats(ctx context.Context, viewerID int64, userIDs []int64) ([]s
 	err := s.db.WithContext(ctx).Table("follow_users AS u").
 		Select("u.user_id, u.follows, u.followers, f.follower_id IS NOT NULL AS is_follow").
 		Joins("LEFT JOIN follows AS f ON f.follower_id = ? AND f.followee_id = u.user_id", viewerID).
-		Where("u.user_id IN ?", userIDs).Scan(&rows).Error
+		Where("u.user_id IN ?", batch.Padded(userIDs)).Scan(&rows).Error
 	return rows, model.Wrap(err, "reading the follow counters of %d users", len(userIDs))
 }

@@ -74,10 +74,11 @@ func unsampled(span opentracing.Span) bool {
 
 var noop = opentracing.NoopTracer{}.StartSpan("")
 
-// Inject writes the context of ctx's span into carrier, if there is a span.
+// Inject writes the context of ctx's span into carrier, if there is a span and it
+// is sampled: others need not know of one that nobody will look at.
 func Inject(ctx context.Context, carrier opentracing.TextMapWriter) {
 	span := opentracing.SpanFromContext(ctx)
-	if span == nil {
+	if span == nil || unsampled(span) {
 		return
 	}
 	// The only error is a span of another tracer, which then starts anew.

@@ -228,7 +228,9 @@ type ListRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	VideoId int64                  `protobuf:"varint,1,opt,name=video_id,json=videoId,proto3" json:"video_id,omitempty"`
 	// 1 to 1,000; 0 means 1,000 (API D7).
-	Limit         int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// The version that came with the comments the caller still has, 0 for none.
+	Known         uint64 `protobuf:"fixed64,3,opt,name=known,proto3" json:"known,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -277,9 +279,19 @@ func (x *ListRequest) GetLimit() int32 {
 	return 0
 }
 
+func (x *ListRequest) GetKnown() uint64 {
+	if x != nil {
+		return x.Known
+	}
+	return 0
+}
+
 type ListResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Comments      []*entity.Comment      `protobuf:"bytes,1,rep,name=comments,proto3" json:"comments,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Left out when the version is the one known.
+	Comments []*entity.Comment `protobuf:"bytes,1,rep,name=comments,proto3" json:"comments,omitempty"`
+	// Names this state of the list; 0 can't be named.
+	Version       uint64 `protobuf:"fixed64,2,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -319,6 +331,13 @@ func (x *ListResponse) GetComments() []*entity.Comment {
 		return x.Comments
 	}
 	return nil
+}
+
+func (x *ListResponse) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
 }
 
 type CountsRequest struct {
@@ -426,12 +445,14 @@ const file_comment_proto_rawDesc = "" +
 	"\bvideo_id\x18\x02 \x01(\x03R\avideoId\x12\x1d\n" +
 	"\n" +
 	"comment_id\x18\x03 \x01(\x03R\tcommentId\"\x10\n" +
-	"\x0eDeleteResponse\">\n" +
+	"\x0eDeleteResponse\"T\n" +
 	"\vListRequest\x12\x19\n" +
 	"\bvideo_id\x18\x01 \x01(\x03R\avideoId\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\x05R\x05limit\";\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\x12\x14\n" +
+	"\x05known\x18\x03 \x01(\x06R\x05known\"U\n" +
 	"\fListResponse\x12+\n" +
-	"\bcomments\x18\x01 \x03(\v2\x0f.entity.CommentR\bcomments\",\n" +
+	"\bcomments\x18\x01 \x03(\v2\x0f.entity.CommentR\bcomments\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x06R\aversion\",\n" +
 	"\rCountsRequest\x12\x1b\n" +
 	"\tvideo_ids\x18\x01 \x03(\x03R\bvideoIds\"\x88\x01\n" +
 	"\x0eCountsResponse\x12;\n" +

@@ -39,7 +39,8 @@ type CommentService interface {
 	// NotFound: no such comment of this user under this video (also when
 	// somebody else wrote it, API D9).
 	Delete(ctx context.Context, in *DeleteRequest, opts ...client.CallOption) (*DeleteResponse, error)
-	// List returns a video's comments, newest first.
+	// List returns a video's comments, newest first, or nothing when they are those
+	// that the caller knows.
 	List(ctx context.Context, in *ListRequest, opts ...client.CallOption) (*ListResponse, error)
 	// Counts returns how many comments each video has, one entry for every id
 	// asked for. At most 500 ids, else Invalid.
@@ -109,7 +110,8 @@ type CommentHandler interface {
 	// NotFound: no such comment of this user under this video (also when
 	// somebody else wrote it, API D9).
 	Delete(context.Context, *DeleteRequest, *DeleteResponse) error
-	// List returns a video's comments, newest first.
+	// List returns a video's comments, newest first, or nothing when they are those
+	// that the caller knows.
 	List(context.Context, *ListRequest, *ListResponse) error
 	// Counts returns how many comments each video has, one entry for every id
 	// asked for. At most 500 ids, else Invalid.

@@ -459,6 +459,103 @@ func (x *UserStat) GetFavoriteCount() int64 {
 	return 0
 }
 
+type FlagsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ViewerId      int64                  `protobuf:"varint,1,opt,name=viewer_id,json=viewerId,proto3" json:"viewer_id,omitempty"`
+	VideoIds      []int64                `protobuf:"varint,2,rep,packed,name=video_ids,json=videoIds,proto3" json:"video_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlagsRequest) Reset() {
+	*x = FlagsRequest{}
+	mi := &file_favorite_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlagsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlagsRequest) ProtoMessage() {}
+
+func (x *FlagsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_favorite_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlagsRequest.ProtoReflect.Descriptor instead.
+func (*FlagsRequest) Descriptor() ([]byte, []int) {
+	return file_favorite_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *FlagsRequest) GetViewerId() int64 {
+	if x != nil {
+		return x.ViewerId
+	}
+	return 0
+}
+
+func (x *FlagsRequest) GetVideoIds() []int64 {
+	if x != nil {
+		return x.VideoIds
+	}
+	return nil
+}
+
+type FlagsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those of them that the viewer likes, in their order.
+	VideoIds      []int64 `protobuf:"varint,1,rep,packed,name=video_ids,json=videoIds,proto3" json:"video_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlagsResponse) Reset() {
+	*x = FlagsResponse{}
+	mi := &file_favorite_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlagsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlagsResponse) ProtoMessage() {}
+
+func (x *FlagsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_favorite_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlagsResponse.ProtoReflect.Descriptor instead.
+func (*FlagsResponse) Descriptor() ([]byte, []int) {
+	return file_favorite_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *FlagsResponse) GetVideoIds() []int64 {
+	if x != nil {
+		return x.VideoIds
+	}
+	return nil
+}
+
 var File_favorite_proto protoreflect.FileDescriptor
 
 const file_favorite_proto_rawDesc = "" +
@@ -497,11 +594,17 @@ const file_favorite_proto_rawDesc = "" +
 	"isFavorite\"Z\n" +
 	"\bUserStat\x12'\n" +
 	"\x0ftotal_favorited\x18\x01 \x01(\x03R\x0etotalFavorited\x12%\n" +
-	"\x0efavorite_count\x18\x02 \x01(\x03R\rfavoriteCount2\xbe\x01\n" +
+	"\x0efavorite_count\x18\x02 \x01(\x03R\rfavoriteCount\"H\n" +
+	"\fFlagsRequest\x12\x1b\n" +
+	"\tviewer_id\x18\x01 \x01(\x03R\bviewerId\x12\x1b\n" +
+	"\tvideo_ids\x18\x02 \x03(\x03R\bvideoIds\",\n" +
+	"\rFlagsResponse\x12\x1b\n" +
+	"\tvideo_ids\x18\x01 \x03(\x03R\bvideoIds2\xf8\x01\n" +
 	"\bFavorite\x122\n" +
 	"\x03Act\x12\x14.favorite.ActRequest\x1a\x15.favorite.ActResponse\x12D\n" +
 	"\tListLiked\x12\x1a.favorite.ListLikedRequest\x1a\x1b.favorite.ListLikedResponse\x128\n" +
-	"\x05Stats\x12\x16.favorite.StatsRequest\x1a\x17.favorite.StatsResponseB\x19Z\x17backbeat/proto/favoriteb\x06proto3"
+	"\x05Stats\x12\x16.favorite.StatsRequest\x1a\x17.favorite.StatsResponse\x128\n" +
+	"\x05Flags\x12\x16.favorite.FlagsRequest\x1a\x17.favorite.FlagsResponseB\x19Z\x17backbeat/proto/favoriteb\x06proto3"
 
 var (
 	file_favorite_proto_rawDescOnce sync.Once
@@ -515,7 +618,7 @@ func file_favorite_proto_rawDescGZIP() []byte {
 	return file_favorite_proto_rawDescData
 }
 
-var file_favorite_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_favorite_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_favorite_proto_goTypes = []any{
 	(*ActRequest)(nil),        // 0: favorite.ActRequest
 	(*ActResponse)(nil),       // 1: favorite.ActResponse
@@ -525,25 +628,29 @@ var file_favorite_proto_goTypes = []any{
 	(*StatsResponse)(nil),     // 5: favorite.StatsResponse
 	(*VideoStat)(nil),         // 6: favorite.VideoStat
 	(*UserStat)(nil),          // 7: favorite.UserStat
-	nil,                       // 8: favorite.StatsResponse.VideosEntry
-	nil,                       // 9: favorite.StatsResponse.UsersEntry
+	(*FlagsRequest)(nil),      // 8: favorite.FlagsRequest
+	(*FlagsResponse)(nil),     // 9: favorite.FlagsResponse
+	nil,                       // 10: favorite.StatsResponse.VideosEntry
+	nil,                       // 11: favorite.StatsResponse.UsersEntry
 }
 var file_favorite_proto_depIdxs = []int32{
-	8, // 0: favorite.StatsResponse.videos:type_name -> favorite.StatsResponse.VideosEntry
-	9, // 1: favorite.StatsResponse.users:type_name -> favorite.StatsResponse.UsersEntry
-	6, // 2: favorite.StatsResponse.VideosEntry.value:type_name -> favorite.VideoStat
-	7, // 3: favorite.StatsResponse.UsersEntry.value:type_name -> favorite.UserStat
-	0, // 4: favorite.Favorite.Act:input_type -> favorite.ActRequest
-	2, // 5: favorite.Favorite.ListLiked:input_type -> favorite.ListLikedRequest
-	4, // 6: favorite.Favorite.Stats:input_type -> favorite.StatsRequest
-	1, // 7: favorite.Favorite.Act:output_type -> favorite.ActResponse
-	3, // 8: favorite.Favorite.ListLiked:output_type -> favorite.ListLikedResponse
-	5, // 9: favorite.Favorite.Stats:output_type -> favorite.StatsResponse
-	7, // [7:10] is the sub-list for method output_type
-	4, // [4:7] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	10, // 0: favorite.StatsResponse.videos:type_name -> favorite.StatsResponse.VideosEntry
+	11, // 1: favorite.StatsResponse.users:type_name -> favorite.StatsResponse.UsersEntry
+	6,  // 2: favorite.StatsResponse.VideosEntry.value:type_name -> favorite.VideoStat
+	7,  // 3: favorite.StatsResponse.UsersEntry.value:type_name -> favorite.UserStat
+	0,  // 4: favorite.Favorite.Act:input_type -> favorite.ActRequest
+	2,  // 5: favorite.Favorite.ListLiked:input_type -> favorite.ListLikedRequest
+	4,  // 6: favorite.Favorite.Stats:input_type -> favorite.StatsRequest
+	8,  // 7: favorite.Favorite.Flags:input_type -> favorite.FlagsRequest
+	1,  // 8: favorite.Favorite.Act:output_type -> favorite.ActResponse
+	3,  // 9: favorite.Favorite.ListLiked:output_type -> favorite.ListLikedResponse
+	5,  // 10: favorite.Favorite.Stats:output_type -> favorite.StatsResponse
+	9,  // 11: favorite.Favorite.Flags:output_type -> favorite.FlagsResponse
+	8,  // [8:12] is the sub-list for method output_type
+	4,  // [4:8] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_favorite_proto_init() }
@@ -557,7 +664,7 @@ func file_favorite_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_favorite_proto_rawDesc), len(file_favorite_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -44,6 +44,9 @@ type FavoriteService interface {
 	// totals of users, one entry for every id asked for. At most 500 ids in each
 	// list, else Invalid.
 	Stats(ctx context.Context, in *StatsRequest, opts ...client.CallOption) (*StatsResponse, error)
+	// Flags returns which of the videos the viewer likes, the viewer's own last acts
+	// included. At most 500 ids, else Invalid.
+	Flags(ctx context.Context, in *FlagsRequest, opts ...client.CallOption) (*FlagsResponse, error)
 }
 
 type favoriteService struct {
@@ -88,6 +91,16 @@ func (c *favoriteService) Stats(ctx context.Context, in *StatsRequest, opts ...c
 	return out, nil
 }
 
+func (c *favoriteService) Flags(ctx context.Context, in *FlagsRequest, opts ...client.CallOption) (*FlagsResponse, error) {
+	req := c.c.NewRequest(c.name, "Favorite.Flags", in)
+	out := new(FlagsResponse)
+	err := c.c.Call(ctx, req, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // Server API for Favorite service
 
 type FavoriteHandler interface {
@@ -103,6 +116,9 @@ type FavoriteHandler interface {
 	// totals of users, one entry for every id asked for. At most 500 ids in each
 	// list, else Invalid.
 	Stats(context.Context, *StatsRequest, *StatsResponse) error
+	// Flags returns which of the videos the viewer likes, the viewer's own last acts
+	// included. At most 500 ids, else Invalid.
+	Flags(context.Context, *FlagsRequest, *FlagsResponse) error
 }
 
 func RegisterFavoriteHandler(s server.Server, hdlr FavoriteHandler, opts ...server.HandlerOption) error {
@@ -110,6 +126,7 @@ func RegisterFavoriteHandler(s server.Server, hdlr FavoriteHandler, opts ...serv
 		Act(ctx context.Context, in *ActRequest, out *ActResponse) error
 		ListLiked(ctx context.Context, in *ListLikedRequest, out *ListLikedResponse) error
 		Stats(ctx context.Context, in *StatsRequest, out *StatsResponse) error
+		Flags(ctx context.Context, in *FlagsRequest, out *FlagsResponse) error
 	}
 	type Favorite struct {
 		favorite
@@ -132,4 +149,8 @@ func (h *favoriteHandler) ListLiked(ctx context.Context, in *ListLikedRequest, o
 
 func (h *favoriteHandler) Stats(ctx context.Context, in *StatsRequest, out *StatsResponse) error {
 	return h.FavoriteHandler.Stats(ctx, in, out)
+}
+
+func (h *favoriteHandler) Flags(ctx context.Context, in *FlagsRequest, out *FlagsResponse) error {
+	return h.FavoriteHandler.Flags(ctx, in, out)
 }

@@ -133,7 +133,9 @@ type FollowingRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	UserId int64                  `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	// 1 to 1,000; 0 means 1,000 (API D7), here and below.
-	Limit         int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Who looks, for the flags; 0 is anonymous.
+	ViewerId      int64 `protobuf:"varint,3,opt,name=viewer_id,json=viewerId,proto3" json:"viewer_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -182,9 +184,18 @@ func (x *FollowingRequest) GetLimit() int32 {
 	return 0
 }
 
+func (x *FollowingRequest) GetViewerId() int64 {
+	if x != nil {
+		return x.ViewerId
+	}
+	return 0
+}
+
 type FollowingResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	UserIds       []int64                `protobuf:"varint,1,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	UserIds []int64                `protobuf:"varint,1,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	// Those of them whom the viewer follows.
+	FollowedIds   []int64 `protobuf:"varint,2,rep,packed,name=followed_ids,json=followedIds,proto3" json:"followed_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -226,10 +237,19 @@ func (x *FollowingResponse) GetUserIds() []int64 {
 	return nil
 }
 
+func (x *FollowingResponse) GetFollowedIds() []int64 {
+	if x != nil {
+		return x.FollowedIds
+	}
+	return nil
+}
+
 type FollowersRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	UserId        int64                  `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	Limit         int32                  `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	UserId int64                  `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	Limit  int32                  `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Who looks, for the flags; 0 is anonymous.
+	ViewerId      int64 `protobuf:"varint,3,opt,name=viewer_id,json=viewerId,proto3" json:"viewer_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -278,9 +298,18 @@ func (x *FollowersRequest) GetLimit() int32 {
 	return 0
 }
 
+func (x *FollowersRequest) GetViewerId() int64 {
+	if x != nil {
+		return x.ViewerId
+	}
+	return 0
+}
+
 type FollowersResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	UserIds       []int64                `protobuf:"varint,1,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	UserIds []int64                `protobuf:"varint,1,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	// Those of them whom the viewer follows.
+	FollowedIds   []int64 `protobuf:"varint,2,rep,packed,name=followed_ids,json=followedIds,proto3" json:"followed_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -318,6 +347,13 @@ func (*FollowersResponse) Descriptor() ([]byte, []int) {
 func (x *FollowersResponse) GetUserIds() []int64 {
 	if x != nil {
 		return x.UserIds
+	}
+	return nil
+}
+
+func (x *FollowersResponse) GetFollowedIds() []int64 {
+	if x != nil {
+		return x.FollowedIds
 	}
 	return nil
 }
@@ -578,6 +614,103 @@ func (x *UserStat) GetIsFollow() bool {
 	return false
 }
 
+type FlagsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ViewerId      int64                  `protobuf:"varint,1,opt,name=viewer_id,json=viewerId,proto3" json:"viewer_id,omitempty"`
+	UserIds       []int64                `protobuf:"varint,2,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlagsRequest) Reset() {
+	*x = FlagsRequest{}
+	mi := &file_relation_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlagsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlagsRequest) ProtoMessage() {}
+
+func (x *FlagsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_relation_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlagsRequest.ProtoReflect.Descriptor instead.
+func (*FlagsRequest) Descriptor() ([]byte, []int) {
+	return file_relation_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *FlagsRequest) GetViewerId() int64 {
+	if x != nil {
+		return x.ViewerId
+	}
+	return 0
+}
+
+func (x *FlagsRequest) GetUserIds() []int64 {
+	if x != nil {
+		return x.UserIds
+	}
+	return nil
+}
+
+type FlagsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those of them whom the viewer follows, in their order.
+	UserIds       []int64 `protobuf:"varint,1,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlagsResponse) Reset() {
+	*x = FlagsResponse{}
+	mi := &file_relation_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlagsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlagsResponse) ProtoMessage() {}
+
+func (x *FlagsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_relation_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlagsResponse.ProtoReflect.Descriptor instead.
+func (*FlagsResponse) Descriptor() ([]byte, []int) {
+	return file_relation_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *FlagsResponse) GetUserIds() []int64 {
+	if x != nil {
+		return x.UserIds
+	}
+	return nil
+}
+
 var File_relation_proto protoreflect.FileDescriptor
 
 const file_relation_proto_rawDesc = "" +
@@ -589,17 +722,21 @@ const file_relation_proto_rawDesc = "" +
 	"\ttarget_id\x18\x02 \x01(\x03R\btargetId\x12\x16\n" +
 	"\x06follow\x18\x03 \x01(\bR\x06follow\"'\n" +
 	"\vActResponse\x12\x18\n" +
-	"\aalready\x18\x01 \x01(\bR\aalready\"A\n" +
+	"\aalready\x18\x01 \x01(\bR\aalready\"^\n" +
 	"\x10FollowingRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\x03R\x06userId\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\x05R\x05limit\".\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\x12\x1b\n" +
+	"\tviewer_id\x18\x03 \x01(\x03R\bviewerId\"Q\n" +
 	"\x11FollowingResponse\x12\x19\n" +
-	"\buser_ids\x18\x01 \x03(\x03R\auserIds\"A\n" +
+	"\buser_ids\x18\x01 \x03(\x03R\auserIds\x12!\n" +
+	"\ffollowed_ids\x18\x02 \x03(\x03R\vfollowedIds\"^\n" +
 	"\x10FollowersRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\x03R\x06userId\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\x05R\x05limit\".\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\x12\x1b\n" +
+	"\tviewer_id\x18\x03 \x01(\x03R\bviewerId\"Q\n" +
 	"\x11FollowersResponse\x12\x19\n" +
-	"\buser_ids\x18\x01 \x03(\x03R\auserIds\"?\n" +
+	"\buser_ids\x18\x01 \x03(\x03R\auserIds\x12!\n" +
+	"\ffollowed_ids\x18\x02 \x03(\x03R\vfollowedIds\"?\n" +
 	"\x0eFriendsRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\x03R\x06userId\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x05R\x05limit\",\n" +
@@ -617,13 +754,19 @@ const file_relation_proto_rawDesc = "" +
 	"\bUserStat\x12!\n" +
 	"\ffollow_count\x18\x01 \x01(\x03R\vfollowCount\x12%\n" +
 	"\x0efollower_count\x18\x02 \x01(\x03R\rfollowerCount\x12\x1b\n" +
-	"\tis_follow\x18\x03 \x01(\bR\bisFollow2\xc4\x02\n" +
+	"\tis_follow\x18\x03 \x01(\bR\bisFollow\"F\n" +
+	"\fFlagsRequest\x12\x1b\n" +
+	"\tviewer_id\x18\x01 \x01(\x03R\bviewerId\x12\x19\n" +
+	"\buser_ids\x18\x02 \x03(\x03R\auserIds\"*\n" +
+	"\rFlagsResponse\x12\x19\n" +
+	"\buser_ids\x18\x01 \x03(\x03R\auserIds2\xfe\x02\n" +
 	"\bRelation\x122\n" +
 	"\x03Act\x12\x14.relation.ActRequest\x1a\x15.relation.ActResponse\x12D\n" +
 	"\tFollowing\x12\x1a.relation.FollowingRequest\x1a\x1b.relation.FollowingResponse\x12D\n" +
 	"\tFollowers\x12\x1a.relation.FollowersRequest\x1a\x1b.relation.FollowersResponse\x12>\n" +
 	"\aFriends\x12\x18.relation.FriendsRequest\x1a\x19.relation.FriendsResponse\x128\n" +
-	"\x05Stats\x12\x16.relation.StatsRequest\x1a\x17.relation.StatsResponseB\x19Z\x17backbeat/proto/relationb\x06proto3"
+	"\x05Stats\x12\x16.relation.StatsRequest\x1a\x17.relation.StatsResponse\x128\n" +
+	"\x05Flags\x12\x16.relation.FlagsRequest\x1a\x17.relation.FlagsResponseB\x19Z\x17backbeat/proto/relationb\x06proto3"
 
 var (
 	file_relation_proto_rawDescOnce sync.Once
@@ -637,7 +780,7 @@ func file_relation_proto_rawDescGZIP() []byte {
 	return file_relation_proto_rawDescData
 }
 
-var file_relation_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_relation_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_relation_proto_goTypes = []any{
 	(*ActRequest)(nil),        // 0: relation.ActRequest
 	(*ActResponse)(nil),       // 1: relation.ActResponse
@@ -650,23 +793,27 @@ var file_relation_proto_goTypes = []any{
 	(*StatsRequest)(nil),      // 8: relation.StatsRequest
 	(*StatsResponse)(nil),     // 9: relation.StatsResponse
 	(*UserStat)(nil),          // 10: relation.UserStat
-	nil,                       // 11: relation.StatsResponse.UsersEntry
+	(*FlagsRequest)(nil),      // 11: relation.FlagsRequest
+	(*FlagsResponse)(nil),     // 12: relation.FlagsResponse
+	nil,                       // 13: relation.StatsResponse.UsersEntry
 }
 var file_relation_proto_depIdxs = []int32{
-	11, // 0: relation.StatsResponse.users:type_name -> relation.StatsResponse.UsersEntry
+	13, // 0: relation.StatsResponse.users:type_name -> relation.StatsResponse.UsersEntry
 	10, // 1: relation.StatsResponse.UsersEntry.value:type_name -> relation.UserStat
 	0,  // 2: relation.Relation.Act:input_type -> relation.ActRequest
 	2,  // 3: relation.Relation.Following:input_type -> relation.FollowingRequest
 	4,  // 4: relation.Relation.Followers:input_type -> relation.FollowersRequest
 	6,  // 5: relation.Relation.Friends:input_type -> relation.FriendsRequest
 	8,  // 6: relation.Relation.Stats:input_type -> relation.StatsRequest
-	1,  // 7: relation.Relation.Act:output_type -> relation.ActResponse
-	3,  // 8: relation.Relation.Following:output_type -> relation.FollowingResponse
-	5,  // 9: relation.Relation.Followers:output_type -> relation.FollowersResponse
-	7,  // 10: relation.Relation.Friends:output_type -> relation.FriendsResponse
-	9,  // 11: relation.Relation.Stats:output_type -> relation.StatsResponse
-	7,  // [7:12] is the sub-list for method output_type
-	2,  // [2:7] is the sub-list for method input_type
+	11, // 7: relation.Relation.Flags:input_type -> relation.FlagsRequest
+	1,  // 8: relation.Relation.Act:output_type -> relation.ActResponse
+	3,  // 9: relation.Relation.Following:output_type -> relation.FollowingResponse
+	5,  // 10: relation.Relation.Followers:output_type -> relation.FollowersResponse
+	7,  // 11: relation.Relation.Friends:output_type -> relation.FriendsResponse
+	9,  // 12: relation.Relation.Stats:output_type -> relation.StatsResponse
+	12, // 13: relation.Relation.Flags:output_type -> relation.FlagsResponse
+	8,  // [8:14] is the sub-list for method output_type
+	2,  // [2:8] is the sub-list for method input_type
 	2,  // [2:2] is the sub-list for extension type_name
 	2,  // [2:2] is the sub-list for extension extendee
 	0,  // [0:2] is the sub-list for field type_name
@@ -683,7 +830,7 @@ func file_relation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_relation_proto_rawDesc), len(file_relation_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -42,6 +42,9 @@ type RelationService interface {
 	// Stats returns the counters of users and whether the viewer follows them,
 	// one entry for every id asked for. At most 500 ids, else Invalid.
 	Stats(ctx context.Context, in *StatsRequest, opts ...client.CallOption) (*StatsResponse, error)
+	// Flags returns which of the users the viewer follows, the viewer's own last
+	// acts included. At most 500 ids, else Invalid.
+	Flags(ctx context.Context, in *FlagsRequest, opts ...client.CallOption) (*FlagsResponse, error)
 }
 
 type relationService struct {
@@ -106,6 +109,16 @@ func (c *relationService) Stats(ctx context.Context, in *StatsRequest, opts ...c
 	return out, nil
 }
 
+func (c *relationService) Flags(ctx context.Context, in *FlagsRequest, opts ...client.CallOption) (*FlagsResponse, error) {
+	req := c.c.NewRequest(c.name, "Relation.Flags", in)
+	out := new(FlagsResponse)
+	err := c.c.Call(ctx, req, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // Server API for Relation service
 
 type RelationHandler interface {
@@ -121,6 +134,9 @@ type RelationHandler interface {
 	// Stats returns the counters of users and whether the viewer follows them,
 	// one entry for every id asked for. At most 500 ids, else Invalid.
 	Stats(context.Context, *StatsRequest, *StatsResponse) error
+	// Flags returns which of the users the viewer follows, the viewer's own last
+	// acts included. At most 500 ids, else Invalid.
+	Flags(context.Context, *FlagsRequest, *FlagsResponse) error
 }
 
 func RegisterRelationHandler(s server.Server, hdlr RelationHandler, opts ...server.HandlerOption) error {
@@ -130,6 +146,7 @@ func RegisterRelationHandler(s server.Server, hdlr RelationHandler, opts ...serv
 		Followers(ctx context.Context, in *FollowersRequest, out *FollowersResponse) error
 		Friends(ctx context.Context, in *FriendsRequest, out *FriendsResponse) error
 		Stats(ctx context.Context, in *StatsRequest, out *StatsResponse) error
+		Flags(ctx context.Context, in *FlagsRequest, out *FlagsResponse) error
 	}
 	type Relation struct {
 		relation
@@ -160,4 +177,8 @@ func (h *relationHandler) Friends(ctx context.Context, in *FriendsRequest, out *
 
 func (h *relationHandler) Stats(ctx context.Context, in *StatsRequest, out *StatsResponse) error {
 	return h.RelationHandler.Stats(ctx, in, out)
+}
+
+func (h *relationHandler) Flags(ctx context.Context, in *FlagsRequest, out *FlagsResponse) error {
+	return h.RelationHandler.Flags(ctx, in, out)
 }

@@ -1,0 +1,66 @@
+package comment
+
+import (
+	"context"
+	"time"
+
+	"backbeat/app/cache"
+	"backbeat/proto/entity"
+)
+
+const (
+	// heldLife is how old a list that an instance holds may be, should word of a
+	// change not reach it.
+	heldLife = 3 * time.Second
+	// heldLists bounds the lists held, heldTimeout the loading of one.
+	heldLists   = 256
+	heldTimeout = time.Second
+)
+
+// listing is a video's comments at one version of them.
+type listing struct {
+	video   int64
+	version cache.Version
+}
+
+// latest returns the comments of a video, newest first, and the number of their
+// version: 0 without one. Without comments they are those that known names.
+func (s *Server) latest(ctx context.Context, video int64, known uint64) (comments []*entity.Comment, version uint64, err error) {
+	at, err := s.versions.Get(ctx, video)
+	if err != nil { // the cache is away
+		comments, err = s.read(ctx, video)
+		return comments, 0, err
+	}
+	if at.Number() == known {
+		return nil, known, nil
+	}
+	lists, err := s.lists.Get(ctx, listing{video, at})
+	return lists[0], at.Number(), err
+}
+
+func (s *Server) read(ctx context.Context, video int64) ([]*entity.Comment, error) {
+	rows, err := s.store.newest(ctx, video, maxList)
+	return toEntities(rows), err
+}
+
+// load reads the lists of several videos, one by one.
+func (s *Server) load(ctx context.Context, of []listing) (map[listing][]*entity.Comment, error) {
+	ctx, cancel := context.WithTimeout(ctx, heldTimeout)
+	defer cancel()
+	lists := make(map[listing][]*entity.Comment, len(of))
+	for _, key := range of {
+		comments, err := s.read(ctx, key.video)
+		if err != nil {
+			return nil, err
+		}
+		lists[key] = comments
+	}
+	return lists, nil
+}
+
+// changed ends what instances hold of a video's comments.
+func (s *Server) changed(ctx context.Context, video int64) {
+	if lost := s.versions.Drop(ctx, video); lost != nil {
+		s.log.DebugContext(ctx, "comments held elsewhere are left to expire", "video", video, "error", lost)
+	}
+}

@@ -1,0 +1,212 @@
+package gateway
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"backbeat/app/batch"
+	"backbeat/app/cache"
+	"backbeat/proto/comment"
+	"backbeat/proto/entity"
+	"backbeat/proto/favorite"
+	"backbeat/proto/relation"
+	"backbeat/proto/user"
+	"backbeat/proto/video"
+)
+
+const (
+	// countLife and pageLife are how old counts may be, and pages made of them:
+	// together half a second (DESIGN §8).
+	countLife = 250 * time.Millisecond
+	pageLife  = 250 * time.Millisecond
+	// cardLife is how long a user or a published video is held: neither changes.
+	cardLife = 5 * time.Minute
+
+	heldCounts = 50_000
+	heldCards  = 50_000
+	// heldPages bounds the pages of either kind; clients choose their Host and their
+	// cursor. maxHeldPage is the largest held, in bytes.
+	heldPages   = 256
+	maxHeldPage = 128 << 10
+)
+
+// subject is a video or a user, which counts are about.
+type subject struct {
+	video bool
+	id    int64
+}
+
+// counts are what owners count about a subject.
+type counts struct {
+	// likes are those of a video, or those that a user received.
+	likes, comments                  int64
+	given, follows, followers, works int64
+}
+
+// degraded says which parts of a page a fallback stood in for, so that nobody
+// holds it.
+type degraded []string
+
+func (d degraded) Error() string { return "degraded: " + strings.Join(d, ", ") }
+
+// holdings are what a gateway holds for a short while of what is the same for
+// everybody. Flags are never among it: they belong to a viewer, who has to see
+// own acts at once.
+type holdings struct {
+	users    *cache.Held[int64, *entity.User]
+	videos   *cache.Held[int64, *entity.Video]
+	counts   *cache.Held[subject, counts]
+	feeds    *cache.Held[feedKey, *page]
+	comments *cache.Held[commentsKey, *page]
+	// tokens are users by the token that proves them.
+	tokens *cache.Held[string, int64]
+}
+
+func (g *Gateway) newHoldings() holdings {
+	return holdings{
+		users:    cache.NewHeld(heldCards, cardLife, g.now, g.loadUsers),
+		videos:   cache.NewHeld(heldCards, cardLife, g.now, g.loadVideos),
+		counts:   cache.NewHeld(heldCounts, countLife, g.now, g.loadCounts),
+		feeds:    cache.NewHeld(heldPages, pageLife, g.now, g.loadFeeds),
+		comments: cache.NewHeld[commentsKey, *page](heldPages, pageLife, g.now, nil),
+		tokens:   cache.NewHeld[string, int64](heldTokens, verifiedLife, g.now, nil),
+	}
+}
+
+func (g *Gateway) loadUsers(ctx context.Context, ids []int64) (map[int64]*entity.User, error) {
+	missing := &parts{}
+	found := make(map[int64]*entity.User, len(ids))
+	gather(ctx, missing, g.rpc.users, each(ids, func(ids []int64) *user.BatchGetRequest {
+		return &user.BatchGetRequest{Ids: ids}
+	}), func(resp *user.BatchGetResponse) {
+		for _, u := range resp.GetUsers() {
+			found[u.GetId()] = u
+		}
+	})
+	return found, missing.fault()
+}
+
+// loadVideos finds what anybody may see: published videos, which stay so.
+func (g *Gateway) loadVideos(ctx context.Context, ids []int64) (map[int64]*entity.Video, error) {
+	found := make(map[int64]*entity.Video, len(ids))
+	for _, some := range batch.Split(ids) {
+		resp, err := g.rpc.videos.do(ctx, &video.BatchGetRequest{Ids: some})
+		if err != nil {
+			return found, err
+		}
+		for _, v := range resp.GetVideos() {
+			found[v.GetId()] = v
+		}
+	}
+	return found, nil
+}
+
+// loadCounts asks all owners at the same time, each for everything at once.
+func (g *Gateway) loadCounts(ctx context.Context, subjects []subject) (map[subject]counts, error) {
+	var videoIDs, userIDs []int64
+	for _, s := range subjects {
+		if s.video {
+			videoIDs = append(videoIDs, s.id)
+		} else {
+			userIDs = append(userIDs, s.id)
+		}
+	}
+	missing := &parts{}
+	var likes favorite.StatsResponse
+	var comments, works map[int64]int64
+	var follows map[int64]*relation.UserStat
+	_ = together(
+		func() error {
+			gather(ctx, missing, g.rpc.likes, statsRequests(videoIDs, userIDs), func(resp *favorite.StatsResponse) {
+				merge(&likes.Videos, resp.GetVideos())
+				merge(&likes.Users, resp.GetUsers())
+			})
+			return nil
+		},
+		func() error {
+			gather(ctx, missing, g.rpc.commentCounts, each(videoIDs, func(ids []int64) *comment.CountsRequest {
+				return &comment.CountsRequest{VideoIds: ids}
+			}), func(resp *comment.CountsResponse) { merge(&comments, resp.GetCounts()) })
+			return nil
+		},
+		func() error {
+			gather(ctx, missing, g.rpc.follows, each(userIDs, func(ids []int64) *relation.StatsRequest {
+				return &relation.StatsRequest{UserIds: ids}
+			}), func(resp *relation.StatsResponse) { merge(&follows, resp.GetUsers()) })
+			return nil
+		},
+		func() error {
+			gather(ctx, missing, g.rpc.counts, each(userIDs, func(ids []int64) *video.WorkCountsRequest {
+				return &video.WorkCountsRequest{UserIds: ids}
+			}), func(resp *video.WorkCountsResponse) { merge(&works, resp.GetWorkCounts()) })
+			return nil
+		})
+	found := make(map[subject]counts, len(subjects))
+	for _, id := range videoIDs {
+		found[subject{true, id}] = counts{likes: likes.Videos[id].GetFavoriteCount(), comments: comments[id]}
+	}
+	for _, id := range userIDs {
+		found[subject{false, id}] = counts{
+			likes: likes.Users[id].GetTotalFavorited(), given: likes.Users[id].GetFavoriteCount(),
+			follows: follows[id].GetFollowCount(), followers: follows[id].GetFollowerCount(), works: works[id],
+		}
+	}
+	return found, missing.fault()
+}
+
+// statsRequests asks for videos and users in as few calls as both allow.
+func statsRequests(videoIDs, userIDs []int64) []*favorite.StatsRequest {
+	videos, users := batch.Split(videoIDs), batch.Split(userIDs)
+	calls := make([]*favorite.StatsRequest, max(len(videos), len(users)))
+	for i := range calls {
+		calls[i] = &favorite.StatsRequest{}
+		if i < len(videos) {
+			calls[i].VideoIds = videos[i]
+		}
+		if i < len(users) {
+			calls[i].UserIds = users[i]
+		}
+	}
+	return calls
+}
+
+// flags returns which of the videos the viewer likes and whom of the users the
+// viewer follows. Nobody follows themselves.
+func (g *Gateway) flags(ctx context.Context, q *request, videoIDs, userIDs []int64) (liked, followed map[int64]bool) {
+	if q.viewer == 0 {
+		return nil, nil
+	}
+	userIDs = without(userIDs, q.viewer)
+	likes := func() error {
+		gather(ctx, q.missing, g.rpc.videoFlags, each(videoIDs, func(ids []int64) *favorite.FlagsRequest {
+			return &favorite.FlagsRequest{ViewerId: q.viewer, VideoIds: ids}
+		}), func(resp *favorite.FlagsResponse) { liked = mark(liked, resp.GetVideoIds()) })
+		return nil
+	}
+	follows := func() error {
+		gather(ctx, q.missing, g.rpc.userFlags, each(userIDs, func(ids []int64) *relation.FlagsRequest {
+			return &relation.FlagsRequest{ViewerId: q.viewer, UserIds: ids}
+		}), func(resp *relation.FlagsResponse) { followed = mark(followed, resp.GetUserIds()) })
+		return nil
+	}
+	switch {
+	case len(userIDs) == 0:
+		_ = likes()
+	case len(videoIDs) == 0:
+		_ = follows()
+	default:
+		_ = together(likes, follows)
+	}
+	return liked, followed
+}
+
+func mark(set map[int64]bool, ids []int64) map[int64]bool {
+	if set == nil {
+		set = make(map[int64]bool, len(ids))
+	}
+	for _, id := range ids {
+		set[id] = true
+	}
+	return set
+}
