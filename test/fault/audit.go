@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"backbeat/model"
 	"backbeat/test/harness"
 )
 
@@ -22,6 +23,7 @@ type account struct {
 	// say must be the same.
 	likes, followers map[int64]int64
 	profiles         map[int64]harness.User
+	works            []harness.Video
 }
 
 func (a *account) show(f fact) {
@@ -34,6 +36,31 @@ func (a *account) show(f fact) {
 	case "follow":
 		a.followers[f.target]++
 	}
+}
+
+// drained tells whether every like that was acknowledged is applied, and nothing
+// waits in the table queue.
+func (w *world) drained(ctx context.Context) error {
+	db := w.db.WithContext(ctx)
+	var waiting int64
+	if err := db.Model(&model.QueueMessage{}).Where("dead = ?", false).Count(&waiting).Error; err != nil {
+		return err
+	}
+	if waiting > 0 {
+		return fmt.Errorf("%d messages wait in the table queue", waiting)
+	}
+	var rows []model.Favorite
+	if err := db.Select("user_id", "video_id").Find(&rows, "liked = ?", true).Error; err != nil {
+		return err
+	}
+	applied := map[fact]int{}
+	for _, row := range rows {
+		applied[fact{kind: "like", user: row.UserID, target: row.VideoID}]++
+	}
+	if wrong := w.book.compare("like", applied); len(wrong) > 0 {
+		return fmt.Errorf("%d likes not applied, such as %s", len(wrong), wrong[0])
+	}
+	return nil
 }
 
 // audit compares all that the system shows with the ledger, and every counter
@@ -51,23 +78,24 @@ func (w *world) audit(ctx context.Context) error {
 	if err := asking.Wait(); err != nil {
 		return err
 	}
-	works, err := w.get("/douyin/publish/list/", "user_id", w.author.ID)
-	if err != nil {
-		return err
+	for _, maker := range w.makers {
+		works, err := w.get("/douyin/publish/list/", "user_id", maker)
+		if err != nil {
+			return err
+		}
+		a.works = append(a.works, works.VideoList...)
 	}
-	wrong := w.book.compare(w.withWorks(a, works.VideoList))
-	wrong = append(wrong, w.miscounted(a, works.VideoList)...)
+	for _, v := range a.works {
+		if v.Author.ID == w.author.ID {
+			a.show(fact{kind: "work", user: w.author.ID, text: v.Title})
+		}
+	}
+	wrong := w.book.compare("", a.shown)
+	wrong = append(wrong, a.miscounted()...)
 	if len(wrong) > 0 {
 		return fmt.Errorf("%d wrong: %s", len(wrong), strings.Join(wrong[:min(len(wrong), 5)], "; "))
 	}
 	return nil
-}
-
-func (w *world) withWorks(a *account, works []harness.Video) map[fact]int {
-	for _, v := range works {
-		a.show(fact{kind: "work", user: w.author.ID, text: v.Title})
-	}
-	return a.shown
 }
 
 // askUser shows what one user did: likes, follows and what they wrote to the next.
@@ -125,14 +153,14 @@ func (w *world) askComments(a *account, video int64) error {
 }
 
 // miscounted returns the counters that differ from the rows.
-func (w *world) miscounted(a *account, works []harness.Video) (wrong []string) {
+func (a *account) miscounted() (wrong []string) {
 	comments := map[int64]int64{}
 	for f, n := range a.shown {
 		if f.kind == "comment" {
 			comments[f.target] += int64(n)
 		}
 	}
-	for _, v := range works {
+	for _, v := range a.works {
 		if v.FavoriteCount != a.likes[v.ID] {
 			wrong = append(wrong, fmt.Sprintf("video %d has %d likes, counted %d", v.ID, a.likes[v.ID], v.FavoriteCount))
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,8 +18,15 @@ type faultCase struct {
 	mix           []request
 	rate          int
 	before, after time.Duration
+	// arrange sets the scene before the load, and returns what puts it back; may
+	// be nil.
+	arrange func(context.Context, *run) (restore func() error, err error)
 	// hurt injects the fault and heals it, and returns when it is healed.
 	hurt func(context.Context, *run) error
+	// play drives a load of another shape, hurt included; nil is rate all the time.
+	play func(ctx context.Context, r *run, rate int) error
+	// apart is true for a case that takes long and runs only when it is named.
+	apart bool
 	// excuse reports whether the promise allows that this request was refused;
 	// nil excuses none. A failed request (a 5xx, a hang) is never excused.
 	excuse func(*run, sample) bool
@@ -50,6 +58,10 @@ type run struct {
 	windows []window
 	samples []sample
 	notes   []string
+	// goroutines are the gateway's before the fault, while it lasts, and at the end.
+	goroutines []int
+	// sluices hold back what flows to a service that was made slowable.
+	sluices []*sluice
 }
 
 // record is what a run came to, a line of the table and an entry of latest.json.
@@ -79,21 +91,24 @@ func (c faultCase) run(ctx context.Context, w *world, s scale) record {
 	r := &run{world: w, scale: s}
 	rate := max(1, int(float64(c.rate)*s.load))
 	acknowledged := w.book.count()
-	err := r.underLoad(ctx, c, rate)
-	loaded := time.Since(began).Round(time.Second)
+	loaded, err := r.perform(ctx, c, rate)
 	var wrong []string
 	if err != nil {
 		wrong = append(wrong, err.Error())
 	}
-	ended := time.Now()
 	drain := c.drain
 	if s.patient {
 		drain = time.Minute
 	}
-	if err := within(ctx, drain, func() error { return w.audit(ctx) }); err != nil {
+	ended := time.Now()
+	if err := within(ctx, drain, func() error { return w.drained(ctx) }); err != nil {
+		wrong = append(wrong, "queue: "+err.Error())
+	}
+	figure := fmt.Sprintf("%d writes acknowledged, queue drained %.1f s after", w.book.count()-acknowledged, time.Since(ended).Seconds())
+	// Asking everybody takes as long as it takes: what is wrong then stays wrong.
+	if err := within(ctx, time.Minute, func() error { return w.audit(ctx) }); err != nil {
 		wrong = append(wrong, "ledger: "+err.Error())
 	}
-	figure := fmt.Sprintf("%d writes acknowledged, in order %.1f s after", w.book.count()-acknowledged, time.Since(ended).Seconds())
 	wrong = append(wrong, r.blame(c)...)
 	figure += fmt.Sprintf("; %d of %d refused, %d late", count(r.samples, is(refused)), len(r.samples), count(r.samples, late))
 	if c.judge != nil {
@@ -108,6 +123,25 @@ func (c faultCase) run(ctx context.Context, w *world, s scale) record {
 		Load:   fmt.Sprintf("%d/s for %v, %d users × %d videos", rate, loaded, len(w.users), len(w.videos)),
 		Figure: figure, Passed: len(wrong) == 0, Wrong: wrong, Notes: r.notes, Seconds: time.Since(began).Seconds(),
 	}
+}
+
+// perform sets the scene, plays, and puts everything back. It returns how long the
+// load was.
+func (r *run) perform(ctx context.Context, c faultCase, rate int) (loaded time.Duration, err error) {
+	if c.arrange != nil {
+		restore, arrangeErr := c.arrange(ctx, r)
+		if arrangeErr != nil {
+			return 0, arrangeErr
+		}
+		defer func() { err = errors.Join(err, restore()) }()
+	}
+	began := time.Now()
+	if c.play != nil {
+		err = c.play(ctx, r, rate)
+	} else {
+		err = r.underLoad(ctx, c, rate)
+	}
+	return time.Since(began).Round(time.Second), err
 }
 
 // underLoad drives the load, hurts, and lets it go on for a while.
@@ -221,14 +255,9 @@ func atFirst(first time.Duration) func(*run, sample) bool {
 	}
 }
 
-// seldom excuses refusals as long as they are at most one in a hundred: a page that
-// waits for a busy machine may exceed its budget at any time.
-func seldom(r *run, _ sample) bool { return count(r.samples, is(refused))*100 <= len(r.samples) }
-
-// either excuses what one of the two does.
-func either(a, b func(*run, sample) bool) func(*run, sample) bool {
-	return func(r *run, s sample) bool { return a(r, s) || b(r, s) }
-}
+// rarely excuses refusals as long as they are at most one in a thousand: any page
+// may wait too long for a busy machine.
+func rarely(r *run, _ sample) bool { return count(r.samples, is(refused))*1000 <= len(r.samples) }
 
 func is(o outcome) func(sample) bool { return func(s sample) bool { return s.outcome == o } }
 

@@ -75,12 +75,15 @@ func (l *ledger) end(f fact, want, acknowledged bool) {
 }
 
 // compare returns what is wrong with what the system shows: how often it shows
-// each fact.
-func (l *ledger) compare(shown map[fact]int) []string {
+// each fact of a kind, or of all kinds.
+func (l *ledger) compare(kind string, shown map[fact]int) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var wrong []string
 	for f, h := range l.facts {
+		if kind != "" && f.kind != kind {
+			continue
+		}
 		switch n := shown[f]; {
 		case n > 1:
 			wrong = append(wrong, fmt.Sprintf("%d times: %v", n, f))

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"regexp"
 	"strconv"
 	"time"
@@ -15,24 +13,26 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"backbeat/app/favorite"
+	"backbeat/app/video"
 	"backbeat/proto/event"
 )
 
 // poisoned puts bad messages between the good ones and waits until they are all
 // among the dead, then looks at one and replays it: it must die again.
 func poisoned(ctx context.Context, r *run) error {
-	each := max(2, int(100*r.scale.time))
+	each, panics := max(3, int(100*r.scale.time)), max(1, int(10*r.scale.time))
+	bad := 2*each + panics
 	before, err := r.dead(ctx)
 	if err != nil {
 		return err
 	}
-	if err := r.during("poison", func() error { return r.poison(ctx, each) }); err != nil {
+	if err := r.during("poison", func() error { return r.poison(ctx, each, panics) }); err != nil {
 		return err
 	}
 	buried := func() error {
 		now, err := r.dead(ctx)
-		if err == nil && now != before+2*each {
-			err = fmt.Errorf("%d of %d are among the dead", now-before, 2*each)
+		if err == nil && now != before+bad {
+			err = fmt.Errorf("%d of %d are among the dead", now-before, bad)
 		}
 		return err
 	}
@@ -40,22 +40,27 @@ func poisoned(ctx context.Context, r *run) error {
 		return err
 	}
 	first := "unreadable-0-" + strconv.Itoa(before)
-	shown, err := r.backbeat(ctx, "dead", "show", first)
-	if err != nil {
-		return err
-	}
-	if !bytes.Contains(shown, []byte("decoding message")) {
-		return fmt.Errorf("dead show tells no reason: %s", shown)
+	for id, reason := range map[string]string{
+		first: "decoding message", "strange-0-" + strconv.Itoa(before): "unknown type",
+		"strange-2-" + strconv.Itoa(before): "video", "panic-0-" + strconv.Itoa(before): "panic: provoked",
+	} {
+		shown, err := r.backbeat(ctx, "dead", "show", id)
+		if err != nil {
+			return err
+		}
+		if !bytes.Contains(shown, []byte(reason)) {
+			return fmt.Errorf("dead show of %s does not say %q: %s", id, reason, shown)
+		}
 	}
 	if _, err := r.backbeat(ctx, "dead", "replay", first); err != nil {
 		return err
 	}
-	r.notes = append(r.notes, fmt.Sprintf("%d bad messages dead, %s shown and replayed", 2*each, first))
+	r.notes = append(r.notes, fmt.Sprintf("%d bad messages dead, four shown, %s replayed and dead again", bad, first))
 	return within(ctx, time.Minute, buried)
 }
 
 // poison publishes bad messages straight into the broker, past the service.
-func (r *run) poison(ctx context.Context, each int) (err error) {
+func (r *run) poison(ctx context.Context, each, panics int) (err error) {
 	dead, err := r.dead(ctx)
 	if err != nil {
 		return err
@@ -73,15 +78,31 @@ func (r *run) poison(ctx context.Context, each int) (err error) {
 	if err != nil {
 		return err
 	}
+	missing, err := proto.Marshal(&event.VideoPublish{VideoId: 1})
+	if err != nil {
+		return err
+	}
+	put := func(queue, id string, n int, kind string, body []byte) error {
+		return channel.PublishWithContext(ctx, "", queue, false, false, amqp.Publishing{
+			MessageId: fmt.Sprintf("%s-%d-%d", id, n, dead), Type: kind, Body: body, DeliveryMode: amqp.Persistent,
+		})
+	}
+	likes := favorite.Queue.Name
 	for n := range each {
-		for _, bad := range []amqp.Publishing{
-			{MessageId: fmt.Sprintf("unreadable-%d-%d", n, dead), Type: "favorite.write/1", Body: []byte("\xff\xff\xff")},
-			{MessageId: fmt.Sprintf("unknown-%d-%d", n, dead), Type: "favorite.write/99", Body: good},
-		} {
-			bad.DeliveryMode = amqp.Persistent
-			if err := channel.PublishWithContext(ctx, "", favorite.Queue.Name, false, false, bad); err != nil {
-				return err
-			}
+		faults := []error{put(likes, "unreadable", n, "favorite.write/1", []byte("\xff\xff\xff"))}
+		switch n % 3 {
+		case 0:
+			faults = append(faults, put(likes, "strange", n, "favorite.unheard-of/1", good))
+		case 1:
+			faults = append(faults, put(likes, "strange", n, "favorite.write/99", good))
+		case 2:
+			faults = append(faults, put(video.PublishQueue.Name, "strange", n, "video.publish/1", missing))
+		}
+		if n < panics {
+			faults = append(faults, put(likes, "panic", n, "panic", good))
+		}
+		if err := errors.Join(faults...); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -100,16 +121,4 @@ func (r *run) dead(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("dead list prints no total: %s", printed)
 	}
 	return strconv.Atoi(string(total[1]))
-}
-
-// backbeat runs a command of the program as an operator of this cluster would.
-func (r *run) backbeat(ctx context.Context, args ...string) ([]byte, error) {
-	var printed, complaints bytes.Buffer
-	cmd := exec.CommandContext(ctx, r.program, args...)
-	cmd.Env = append(os.Environ(), r.cluster.Env...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = r.dir, &printed, &complaints
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("backbeat %v: %w: %s", args, err, complaints.String())
-	}
-	return printed.Bytes(), nil
 }

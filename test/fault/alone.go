@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"backbeat/deploy/local"
+	"backbeat/model"
+)
+
+// aloneSize is what a single process holds.
+var aloneSize = size{users: 20, videos: 5}
+
+// alone is a world of one process that runs everything, whose data are on a small
+// disk of their own.
+type alone struct {
+	*world
+	process *local.Server
+	// disk is the data folder as others see it.
+	disk string
+}
+
+// startAlone starts it by the words in front of the program's own, in a mount
+// namespace where its data folder is a disk of so many megabytes.
+func (r *run) startAlone(ctx context.Context, name string, megabytes int, before string) (a *alone, err error) {
+	dir := filepath.Join(r.dir, name)
+	data := filepath.Join(dir, "data")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	namespace := "unshare --mount"
+	if os.Getuid() != 0 {
+		namespace = "unshare --map-current-user --keep-caps --mount"
+	}
+	script := filepath.Join(dir, "start")
+	seeding := fmt.Sprintf("%s seed -clip %s -users %d -videos %d -likes 0 -comments 0 -follows 0 -messages 0",
+		r.program, r.clipFile, aloneSize.users+1, aloneSize.videos)
+	lines := fmt.Sprintf("#!/bin/sh\nexec %s sh -ec 'mount -t tmpfs -o size=%dm,mode=755 none %s; %s; exec %s %s run'\n",
+		namespace, megabytes, data, seeding, before, r.program)
+	if err := os.WriteFile(script, []byte(lines), 0o755); err != nil {
+		return nil, err
+	}
+	a = &alone{world: &world{book: newLedger(), dir: dir, clip: r.clip, clipFile: r.clipFile, program: r.program}}
+	a.process, err = local.StartEmbedded(ctx, dir, script, []string{"BACKBEAT_LOG_FORMAT=json"}, local.Options{})
+	if err != nil {
+		return nil, err
+	}
+	a.app = newApp(a.process.URL)
+	a.disk = fmt.Sprintf("/proc/%d/root%s", a.process.PIDs()[0], data)
+	a.dsn, a.keys = "sqlite:"+filepath.Join(a.disk, "backbeat.db"), filepath.Join(a.disk, "token.keys")
+	if err := a.meet(ctx, aloneSize); err != nil {
+		return nil, errors.Join(err, a.leave())
+	}
+	return a, nil
+}
+
+func (a *alone) leave() error {
+	var faults []error
+	if a.db != nil {
+		faults = append(faults, model.Close(a.db))
+	}
+	return errors.Join(append(faults, a.process.Stop(), clean(a.process))...)
+}
+
+// hurt drives the load while the process suffers, then expects everything in order
+// without a restart.
+func (a *alone) hurt(ctx context.Context, r *run, rate int, what string, suffer func() error) error {
+	pid := a.process.PIDs()[0]
+	loading, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.samples = a.drive(loading, append(mixed, request{"upload", upload}), rate)
+	}()
+	err := r.hold(ctx, 5*time.Second)
+	if err == nil {
+		err = r.during(what, suffer)
+	}
+	if err == nil {
+		err = r.hold(ctx, 15*time.Second)
+	}
+	stop()
+	<-done
+	if err != nil {
+		return err
+	}
+	if now := a.process.PIDs(); len(now) == 0 || now[0] != pid || syscall.Kill(pid, 0) != nil {
+		return errors.New("the process is not the one it was")
+	}
+	if err := within(ctx, time.Minute, func() error { return a.drained(ctx) }); err != nil {
+		return err
+	}
+	if err := within(ctx, time.Minute, func() error { return a.audit(ctx) }); err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	var integrity string
+	if err := a.db.WithContext(ctx).Raw("PRAGMA integrity_check").Scan(&integrity).Error; err != nil || integrity != "ok" {
+		return fmt.Errorf("the database is damaged: %s %w", integrity, err)
+	}
+	refusals := those(r.samples, refused)
+	why := map[string]int{}
+	for _, s := range refusals {
+		_, text, _ := strings.Cut(s.detail, `"status_msg":"`)
+		text, _, _ = strings.Cut(text, `"`)
+		why[text]++
+	}
+	r.notes = append(r.notes, fmt.Sprintf("%d of %d refused: %v", len(refusals), len(r.samples), why))
+	return nil
+}
+
+func diskFull(ctx context.Context, r *run, rate int) error {
+	a, err := r.startAlone(ctx, "disk-full", 64, "")
+	if err != nil {
+		return err
+	}
+	ballast := filepath.Join(a.disk, "ballast")
+	err = a.hurt(ctx, r, rate, "disk full", func() error {
+		if err := fillUp(ballast); err != nil {
+			return err
+		}
+		return errors.Join(r.hold(ctx, 15*time.Second), os.Remove(ballast))
+	})
+	return errors.Join(err, a.leave())
+}
+
+// fillUp writes until the disk is full.
+func fillUp(path string) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	for _, piece := range []int{1 << 20, 1 << 12} {
+		for err = nil; err == nil; {
+			_, err = file.Write(make([]byte, piece))
+		}
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("filling the disk: %w", err)
+	}
+	return nil
+}
+
+func fewDescriptors(ctx context.Context, r *run, rate int) error {
+	a, err := r.startAlone(ctx, "fd-limit", 64, "prlimit --nofile=128:128")
+	if err != nil {
+		return err
+	}
+	err = a.hurt(ctx, r, rate, "crowd", func() error {
+		var idle []net.Conn
+		for range 300 {
+			conn, err := net.DialTimeout("tcp", a.process.Addr, 5*time.Second)
+			if err != nil {
+				return err
+			}
+			idle = append(idle, conn)
+		}
+		err := r.hold(ctx, 15*time.Second)
+		for _, conn := range idle {
+			_ = conn.Close()
+		}
+		return err
+	})
+	return errors.Join(err, a.leave())
+}
+
+// soak lets the system work for long and looks at what grows.
+func soak(ctx context.Context, r *run, rate int) error {
+	loading, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.samples = r.drive(loading, mixed, rate)
+	}()
+	err := r.hold(ctx, 4*time.Minute) // pools and caches fill
+	looks := []map[string]vitals{}
+	for n := 0; n < 5 && err == nil; n++ {
+		look := map[string]vitals{}
+		for _, part := range r.cluster.Parts {
+			if look[part.Name], err = examine(part); err != nil {
+				break
+			}
+		}
+		looks = append(looks, look)
+		if err == nil {
+			err = r.hold(ctx, 4*time.Minute)
+		}
+	}
+	stop()
+	<-done
+	if err != nil {
+		return err
+	}
+	var faults []error
+	for name, first := range looks[0] {
+		last := looks[len(looks)-1][name]
+		r.notes = append(r.notes, fmt.Sprintf("%-18s goroutines %d → %d, descriptors %d → %d, heap %d → %d MB, resident %d → %d MB", name,
+			first.goroutines, last.goroutines, first.descriptors, last.descriptors, first.heap>>20, last.heap>>20, first.resident>>20, last.resident>>20))
+		if last.goroutines > first.goroutines*5/4+50 || last.descriptors > first.descriptors*5/4+30 || last.resident > first.resident*5/4+32<<20 {
+			faults = append(faults, fmt.Errorf("%s grew from %+v to %+v", name, first, last))
+		}
+	}
+	return errors.Join(faults...)
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"backbeat/deploy/local"
+)
+
+// vitals are how much of the machine a process holds.
+type vitals struct {
+	goroutines, descriptors int
+	// heap and resident are bytes.
+	heap, resident int
+}
+
+// examine reads a part's metrics.
+func examine(part *local.Server) (v vitals, err error) {
+	response, err := http.Get(part.Metrics + "/metrics")
+	if err != nil {
+		return v, err
+	}
+	defer response.Body.Close()
+	found := map[string]*int{
+		"go_goroutines": &v.goroutines, "process_open_fds": &v.descriptors,
+		"go_memstats_heap_inuse_bytes": &v.heap, "process_resident_memory_bytes": &v.resident,
+	}
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		if into := found[name]; into != nil {
+			number, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				return v, err
+			}
+			*into = int(number)
+			delete(found, name)
+		}
+	}
+	if len(found) > 0 {
+		return v, fmt.Errorf("%s shows %d metrics too few", part.Name, len(found))
+	}
+	return v, lines.Err()
+}
+
+func (w *world) gateway() *local.Server { return w.cluster.Part("gateway-1") }
+
+// measure notes how many goroutines the gateway has.
+func (r *run) measure() error {
+	v, err := examine(r.gateway())
+	r.goroutines = append(r.goroutines, v.goroutines)
+	return err
+}
