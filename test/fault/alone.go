@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -23,50 +24,66 @@ var aloneSize = size{users: 20, videos: 5}
 type alone struct {
 	*world
 	process *local.Server
-	// disk is the data folder as others see it.
-	disk string
+	disk    string
 }
 
-// startAlone starts it by the words in front of the program's own, in a mount
-// namespace where its data folder is a disk of so many megabytes.
-func (r *run) startAlone(ctx context.Context, name string, megabytes int, before string) (a *alone, err error) {
+// startAlone starts it through a program in front of its own, if one is named, with
+// a disk of so many megabytes.
+func (r *run) startAlone(ctx context.Context, name string, megabytes int, front string) (a *alone, err error) {
 	dir := filepath.Join(r.dir, name)
-	data := filepath.Join(dir, "data")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	a = &alone{disk: filepath.Join(dir, "disk"), world: &world{
+		book: newLedger(), dir: dir, clip: r.clip, clipFile: r.clipFile, program: r.program,
+	}}
+	if err := os.MkdirAll(a.disk, 0o755); err != nil {
 		return nil, err
 	}
-	namespace := "unshare --mount"
-	if os.Getuid() != 0 {
-		namespace = "unshare --map-current-user --keep-caps --mount"
-	}
-	script := filepath.Join(dir, "start")
-	seeding := fmt.Sprintf("%s seed -clip %s -users %d -videos %d -likes 0 -comments 0 -follows 0 -messages 0",
-		r.program, r.clipFile, aloneSize.users+1, aloneSize.videos)
-	lines := fmt.Sprintf("#!/bin/sh\nexec %s sh -ec 'mount -t tmpfs -o size=%dm,mode=755 none %s; %s; exec %s %s run'\n",
-		namespace, megabytes, data, seeding, before, r.program)
-	if err := os.WriteFile(script, []byte(lines), 0o755); err != nil {
+	if err := asRoot(ctx, "mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dm,mode=755", megabytes), "none", a.disk); err != nil {
 		return nil, err
 	}
-	a = &alone{world: &world{book: newLedger(), dir: dir, clip: r.clip, clipFile: r.clipFile, program: r.program}}
-	a.process, err = local.StartEmbedded(ctx, dir, script, []string{"BACKBEAT_LOG_FORMAT=json"}, local.Options{})
-	if err != nil {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.leave(ctx))
+		}
+	}()
+	a.env = []string{"BACKBEAT_LOG_FORMAT=json", "BACKBEAT_DATA_DIR=" + a.disk}
+	a.dsn, a.keys = "sqlite:"+filepath.Join(a.disk, "backbeat.db"), filepath.Join(a.disk, "token.keys")
+	if err := a.seed(ctx, aloneSize); err != nil {
+		return nil, err
+	}
+	program := r.program
+	if front != "" {
+		program = filepath.Join(dir, "start")
+		if err := os.WriteFile(program, fmt.Appendf(nil, "#!/bin/sh\nexec %s %s \"$@\"\n", front, r.program), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if a.process, err = local.StartEmbedded(ctx, dir, program, a.env, local.Options{}); err != nil {
 		return nil, err
 	}
 	a.app = newApp(a.process.URL)
-	a.disk = fmt.Sprintf("/proc/%d/root%s", a.process.PIDs()[0], data)
-	a.dsn, a.keys = "sqlite:"+filepath.Join(a.disk, "backbeat.db"), filepath.Join(a.disk, "token.keys")
-	if err := a.meet(ctx, aloneSize); err != nil {
-		return nil, errors.Join(err, a.leave())
-	}
-	return a, nil
+	return a, a.meet(ctx, aloneSize)
 }
 
-func (a *alone) leave() error {
+func (a *alone) leave(ctx context.Context) error {
 	var faults []error
 	if a.db != nil {
 		faults = append(faults, model.Close(a.db))
 	}
-	return errors.Join(append(faults, a.process.Stop(), clean(a.process))...)
+	if a.process != nil {
+		faults = append(faults, a.process.Stop(), clean(a.process))
+	}
+	return errors.Join(append(faults, asRoot(context.WithoutCancel(ctx), "umount", a.disk))...)
+}
+
+// asRoot runs a command that nobody else may.
+func asRoot(ctx context.Context, command ...string) error {
+	if os.Getuid() != 0 {
+		command = append([]string{"sudo", "-n"}, command...)
+	}
+	if printed, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%v: %w: %s", command, err, printed)
+	}
+	return nil
 }
 
 // hurt drives the load while the process suffers, then expects everything in order
@@ -127,7 +144,7 @@ func diskFull(ctx context.Context, r *run, rate int) error {
 		}
 		return errors.Join(r.hold(ctx, 15*time.Second), os.Remove(ballast))
 	})
-	return errors.Join(err, a.leave())
+	return errors.Join(err, a.leave(ctx))
 }
 
 // fillUp writes until the disk is full.
@@ -168,7 +185,7 @@ func fewDescriptors(ctx context.Context, r *run, rate int) error {
 		}
 		return err
 	})
-	return errors.Join(err, a.leave())
+	return errors.Join(err, a.leave(ctx))
 }
 
 // soak lets the system work for long and looks at what grows.
