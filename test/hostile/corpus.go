@@ -178,7 +178,7 @@ func movie(t track, sample []byte) []byte {
 func before(clip, extra []byte) []byte {
 	ftyp := part(clip, "ftyp")
 	data := slices.Concat(ftyp, extra, clip[len(ftyp):])
-	return patch(data, "stco", 16, int(be(part(clip, "stco")[16:]))+len(extra))
+	return patch(data, "stco", 16, be(part(clip, "stco")[16:])+len(extra))
 }
 
 // moved is the clip with n more boxes in its index, which lies before its data.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,8 +22,15 @@ import (
 )
 
 // bound is how soon a hostile file must have ended, the uploads beside it
-// included. It usually takes a fiftieth of that.
-const bound = 20 * time.Second
+// included, where the machine does nothing else; it usually takes a tenth of that.
+// Elsewhere patience is the bound.
+const (
+	bound    = 20 * time.Second
+	patience = time.Minute
+)
+
+// everything asks for every cut, and for the bound.
+var everything = os.Getenv("BACKBEAT_HOSTILE") == "all"
 
 // site is one embedded Backbeat that only this test speaks to.
 type site struct {
@@ -72,23 +80,21 @@ func open(t *testing.T) *site {
 
 // Each hostile file ends, with a reason that its author can read, while a good
 // upload beside it is published; and when all have ended nothing of them is left.
-// BACKBEAT_HOSTILE=all cuts clips off everywhere instead of here and there.
+// BACKBEAT_HOSTILE=all cuts clips off everywhere instead of here and there, one
+// by one, and holds each to the bound.
 func TestHostileUploadsEnd(t *testing.T) {
 	s := open(t)
-	stride := 16
-	if os.Getenv("BACKBEAT_HOSTILE") == "all" {
-		stride = 1
+	stride, size := 16, 5
+	if everything {
+		stride, size = 1, 1
 	}
-	files, cuts := hostile.Files(t), hostile.Truncations(t, stride)
+	files := append(hostile.Files(t), hostile.Truncations(t, stride)...)
 	// What opens with the first uploads and stays open is no leak.
 	s.together(t, "warming up", files[:3])
 	before := s.held(t)
-	for _, file := range files {
-		t.Run(file.Name, func(t *testing.T) { s.together(t, file.Name, []hostile.File{file}) })
-	}
-	for start := 0; start < len(cuts); start += 8 {
-		name := fmt.Sprintf("cut off %d", start)
-		t.Run(name, func(t *testing.T) { s.together(t, name, cuts[start:min(start+8, len(cuts))]) })
+	for i, group := range slices.Collect(slices.Chunk(files, size)) {
+		name := fmt.Sprintf("group %d", i)
+		t.Run(name, func(t *testing.T) { s.together(t, name, group) })
 	}
 	s.checkFeed(t)
 	s.checkMedia(t)
@@ -119,7 +125,7 @@ func (s *site) together(t *testing.T, name string, files []hostile.File) {
 	if answer := s.upload(t, author, title, s.good); answer.StatusCode != 0 {
 		t.Fatalf("the good upload: %s", answer.Raw)
 	}
-	harness.Eventually(t, time.Minute, func() error {
+	harness.Eventually(t, patience, func() error {
 		if s.published(t, author) == "" {
 			return fmt.Errorf("strangers don't see it")
 		}
@@ -136,7 +142,7 @@ func (s *site) together(t *testing.T, name string, files []hostile.File) {
 func (s *site) await(t *testing.T, author harness.Account, title string, fate hostile.Fate, start time.Time) {
 	t.Helper()
 	var link, reason string
-	harness.Eventually(t, time.Minute, func() error {
+	harness.Eventually(t, patience, func() error {
 		if reason = s.reason(t, author, title); reason != "" {
 			return nil
 		}
@@ -146,7 +152,7 @@ func (s *site) await(t *testing.T, author harness.Account, title string, fate ho
 		return fmt.Errorf("no end of it")
 	}, "ending "+title)
 	took := time.Since(start)
-	if took > bound {
+	if everything && took > bound {
 		t.Errorf("%s took %s", title, took)
 	}
 	if reason != "" {
@@ -238,7 +244,7 @@ func (s *site) checkMedia(t *testing.T) {
 			kind, _, _ := strings.Cut(path, string(filepath.Separator))
 			kinds[kind]++
 		}
-		for _, kind := range []string{"original", "play", "cover"} {
+		for _, kind := range []string{"video", "play", "cover"} {
 			if kinds[kind] != want {
 				return fmt.Errorf("%d videos are published, stored are %v", want, kinds)
 			}
@@ -297,17 +303,28 @@ func (s *site) held(t *testing.T) map[string]int {
 	counts := map[string]int{}
 	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
 		name, value, _ := strings.Cut(lines.Text(), " ")
-		if name == "go_goroutines" || name == "process_open_fds" {
+		if name == "go_goroutines" {
 			n, err := strconv.ParseFloat(value, 64)
 			check(t, err)
-			counts[name] = int(n)
+			counts["goroutines"] = int(n)
 		}
 	}
-	if len(counts) != 2 {
+	if len(counts) != 1 {
 		t.Fatalf("the process shows %v", counts)
 	}
 	counts["children"] = 0
 	for _, pid := range s.server.PIDs() {
+		links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+		check(t, err)
+		for _, link := range links {
+			target, err := os.Readlink(link)
+			// One that is gone was open a moment ago. Connections to the database are a
+			// bounded pool, which fills as requests happen to meet.
+			if err == nil && !strings.Contains(target, "/backbeat.db") {
+				kind, _, _ := strings.Cut(target, ":[")
+				counts["open "+kind]++
+			}
+		}
 		lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 		check(t, err)
 		for _, list := range lists {
