@@ -140,7 +140,7 @@ func (c *Client) conn(service string) (*grpc.ClientConn, error) {
 	}
 	conn, err := grpc.NewClient(scheme+":///"+service,
 		grpc.WithResolvers(&resolverBuilder{registry: c.registry, log: c.log}),
-		grpc.WithTransportCredentials(c.creds), grpc.WithNoProxy(), grpc.WithSharedWriteBuffer(true),
+		grpc.WithTransportCredentials(c.creds), grpc.WithNoProxy(),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"`+balancerName+`":{}}],"healthCheckConfig":{"serviceName":""}}`),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingEvery, Timeout: pingTimeout, PermitWithoutStream: true}),
