@@ -218,7 +218,7 @@ func Default() *Config {
 		Etcd:   Etcd{Prefix: "/backbeat", Lease: 5 * time.Second},
 		S3:     S3{Bucket: "backbeat", Region: "us-east-1"},
 		Media:  Media{MaxBytes: 256 << 20, MaxDuration: 10 * time.Minute, StagingBytes: 4 << 30, FFmpeg: "ffmpeg", FFprobe: "ffprobe"},
-		Jaeger: Jaeger{Sampler: "const", SamplerParam: 1},
+		Jaeger: Jaeger{Sampler: "ratelimiting", SamplerParam: 100},
 		Token:  Token{Life: 7 * 24 * time.Hour},
 		RPC:    RPC{Listen: "127.0.0.1:0", ReadBudget: 200 * time.Millisecond, WriteBudget: time.Second},
 		Limits: Limits{

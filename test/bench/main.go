@@ -37,7 +37,6 @@ func command(args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	only := flags.String("only", "", "measure the rows whose names hold this")
 	seconds := flags.Float64("seconds", 4, "length of each load")
-	sampled := flags.Float64("sampled", 0.001, "share of traces that are sampled")
 	seed := flags.String("seed", "-users 1000 -videos 200 -likes 100000 -comments 20000 -follows 20000 -messages 20000", "what backbeat seed is told")
 	role := flags.String("profile", "", "take a CPU profile of this role, such as gateway, in each row")
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
@@ -51,7 +50,7 @@ func command(args []string) error {
 	defer stop()
 	result := &Result{
 		Machine: fmt.Sprintf("%d × %s", runtime.NumCPU(), processor()), Began: time.Now().UTC().Format(time.RFC3339),
-		Seed: strings.Fields(*seed), Sampled: *sampled, Seconds: *seconds,
+		Seed: strings.Fields(*seed), Seconds: *seconds,
 	}
 	if err := result.run(ctx, chosen, *role); err != nil {
 		return err
@@ -77,7 +76,7 @@ func (result *Result) run(ctx context.Context, chosen []row, profile string) (er
 		return err
 	}
 	fmt.Fprintln(os.Stderr, "starting and filling a cluster")
-	w, err := newWorld(ctx, result.Seed, result.Sampled)
+	w, err := newWorld(ctx, result.Seed)
 	if err != nil {
 		return err
 	}

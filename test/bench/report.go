@@ -22,10 +22,8 @@ type Result struct {
 	// Machine is its processors.
 	Machine string `json:"machine"`
 	Began   string `json:"began"`
-	// Seed is what `backbeat seed` was told, Sampled the share of traces sampled,
-	// Seconds the length of each load.
+	// Seed is what `backbeat seed` was told, Seconds the length of each load.
 	Seed    []string `json:"seed"`
-	Sampled float64  `json:"sampled"`
 	Seconds float64  `json:"seconds"`
 	// Floors are the means of the run.
 	Floors Floors `json:"floors"`
@@ -155,8 +153,8 @@ func (r Row) ours() float64 {
 
 // print writes the tables.
 func (result *Result) print(w io.Writer) error {
-	fmt.Fprintf(w, "\n%s; floors: prebuilt %.3f ms, rpc %.3f ms (goals are for %.2f); %g of traces sampled\n",
-		result.Machine, result.Floors.Prebuilt, result.Floors.RPC, goalFloor, result.Sampled)
+	fmt.Fprintf(w, "\n%s; floors: prebuilt %.3f ms, rpc %.3f ms (goals are for %.2f)\n",
+		result.Machine, result.Floors.Prebuilt, result.Floors.RPC, goalFloor)
 	fmt.Fprintf(w, "idle, ms of CPU a second, in no row: %s; %.1f statements a second\n", shares(result.Idle, "%.0f"), result.IdleSQL)
 	for _, part := range [][]Row{result.Rows, result.Few} {
 		if len(part) == 0 {

@@ -56,8 +56,7 @@ type world struct {
 }
 
 // newWorld starts the cluster and fills it with what seed makes of its arguments.
-// Of all traces a share is sampled.
-func newWorld(ctx context.Context, seed []string, sampled float64) (w *world, err error) {
+func newWorld(ctx context.Context, seed []string) (w *world, err error) {
 	w = &world{}
 	defer func() {
 		if err != nil {
@@ -77,9 +76,7 @@ func newWorld(ctx context.Context, seed []string, sampled float64) (w *world, er
 	if w.clip, err = makeClip(ctx, clip); err != nil {
 		return w, err
 	}
-	w.cluster, err = local.StartCluster(ctx, filepath.Join(w.dir, "cluster"), local.ClusterOptions{Program: program, Instances: 1, Env: []string{
-		"BACKBEAT_JAEGER_SAMPLER=probabilistic", fmt.Sprint("BACKBEAT_JAEGER_SAMPLER_PARAM=", sampled),
-	}})
+	w.cluster, err = local.StartCluster(ctx, filepath.Join(w.dir, "cluster"), local.ClusterOptions{Program: program, Instances: 1})
 	if err != nil {
 		return w, err
 	}

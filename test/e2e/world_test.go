@@ -29,8 +29,11 @@ type world struct {
 var worlds []*world
 
 // patience is for a machine that runs two dozen processes under -race: what is
-// tested here is what is answered, not how soon.
-var patience = []string{"BACKBEAT_RPC_READ_BUDGET=3s", "BACKBEAT_RPC_WRITE_BUDGET=5s"}
+// tested here is what is answered, not how soon. And every trace is looked at.
+var patience = []string{
+	"BACKBEAT_RPC_READ_BUDGET=3s", "BACKBEAT_RPC_WRITE_BUDGET=5s",
+	"BACKBEAT_JAEGER_SAMPLER=const", "BACKBEAT_JAEGER_SAMPLER_PARAM=1",
+}
 
 func TestMain(m *testing.M) {
 	code, err := run(m)
