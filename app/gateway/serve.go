@@ -122,7 +122,7 @@ func (g *Gateway) serveRoute(rec *recorder, r *http.Request, rt *route, from sen
 func (g *Gateway) answer(rec *recorder, r *http.Request, rt *route, q *request) (answer, error) {
 	var err error
 	if rt.load == uploading {
-		q.upload, err = g.stager.receive(rec.ResponseWriter, r)
+		q.upload, err = g.stager.receive(rec.ResponseWriter, r, q.sender)
 		if err != nil {
 			return nil, err
 		}

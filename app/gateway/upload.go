@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"mime/multipart"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -38,6 +39,8 @@ const (
 	drainTime = 10 * time.Second
 
 	stagedPattern = "upload-*"
+	// addressShare is how much of the uploads in progress one address may have.
+	addressShare = 4
 )
 
 // stager receives uploads into temporary files and bounds what they occupy
@@ -52,6 +55,8 @@ type stager struct {
 	mu      sync.Mutex
 	bytes   int64
 	uploads int
+	// senders are those of the uploads in progress.
+	senders map[netip.Addr]int
 }
 
 // upload is one received form. file is nil when the part data was absent or
@@ -64,10 +69,12 @@ type upload struct {
 	ext, contentType string
 
 	stager *stager
+	from   sender
 }
 
 // newStager returns a stager whose files lie in dir, each at most maxBytes, at
-// most maxUploads at a time and totalBytes together.
+// most maxUploads at a time and totalBytes together. One address may have a share
+// of them: whose token it is shows only at the end of a form.
 func newStager(dir string, maxBytes, totalBytes int64, maxUploads int) (*stager, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, media.FileError(err, "creating the staging folder")
@@ -82,14 +89,14 @@ func newStager(dir string, maxBytes, totalBytes int64, maxUploads int) (*stager,
 			return nil, media.FileError(err, "cleaning the staging folder")
 		}
 	}
-	return &stager{dir: dir, maxBytes: maxBytes, totalBytes: totalBytes, maxUploads: maxUploads}, nil
+	return &stager{dir: dir, maxBytes: maxBytes, totalBytes: totalBytes, maxUploads: maxUploads, senders: map[netip.Addr]int{}}, nil
 }
 
 // receive reads a multipart form whose parts come in any order. The part data is
 // the video, every other part a field; no name a client gives is used for
 // anything. Its errors are Invalid for what can't be accepted and Exhausted when
 // too much is under way. The caller closes the upload.
-func (s *stager) receive(w http.ResponseWriter, r *http.Request) (_ *upload, err error) {
+func (s *stager) receive(w http.ResponseWriter, r *http.Request, from sender) (_ *upload, err error) {
 	body := &pacedBody{body: r.Body, control: http.NewResponseController(w), start: time.Now()}
 	defer func() {
 		if err != nil {
@@ -105,10 +112,10 @@ func (s *stager) receive(w http.ResponseWriter, r *http.Request) (_ *upload, err
 	if err != nil {
 		return nil, invalid("请使用表单上传视频", err)
 	}
-	if !s.enter() {
+	if !s.enter(from) {
 		return nil, busy()
 	}
-	u := &upload{fields: url.Values{}, stager: s}
+	u := &upload{fields: url.Values{}, stager: s, from: from}
 	err = u.read(form)
 	if err == nil {
 		// At the end of the body net/http lifts the read deadline, which would
@@ -237,17 +244,18 @@ func (u *upload) close() {
 		// Nothing was promised about the content, so an error means nothing.
 		_ = u.file.Close()
 	}
-	u.stager.leave(u.size)
+	u.stager.leave(u.from, u.size)
 	u.stager = nil
 }
 
-func (s *stager) enter() bool {
+func (s *stager) enter(from sender) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.uploads >= s.maxUploads {
+	if s.uploads >= s.maxUploads || !from.exempt && s.senders[from.addr] >= max(1, s.maxUploads/addressShare) {
 		return false
 	}
 	s.uploads++
+	s.senders[from.addr]++
 	return true
 }
 
@@ -261,11 +269,14 @@ func (s *stager) reserve(bytes int64) bool {
 	return true
 }
 
-func (s *stager) leave(bytes int64) {
+func (s *stager) leave(from sender, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bytes -= bytes
 	s.uploads--
+	if s.senders[from.addr]--; s.senders[from.addr] == 0 {
+		delete(s.senders, from.addr)
+	}
 }
 
 // drain reads what a refused client still sends, so that it gets to the answer;

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -76,7 +77,7 @@ func newUploads(t testing.TB, maxBytes, totalBytes int64, maxUploads int) *uploa
 }
 
 func (u *uploads) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	up, err := u.receive(w, r)
+	up, err := u.receive(w, r, sender{exempt: true})
 	if err != nil {
 		json.NewEncoder(w).Encode(received{Kind: errs.KindOf(err).String(), Text: errs.Text(err)})
 		return
@@ -446,7 +447,7 @@ func TestUploadDeadlineEnds(t *testing.T) {
 		client, listener := pipe()
 		var cause error
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			up, err := u.receive(w, r)
+			up, err := u.receive(w, r, sender{exempt: true})
 			if err != nil {
 				t.Error(err)
 				return
@@ -515,7 +516,7 @@ func FuzzReceive(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body string) {
 		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
 		r.Header.Set("Content-Type", formType)
-		up, err := u.receive(deadlines{httptest.NewRecorder()}, r)
+		up, err := u.receive(deadlines{httptest.NewRecorder()}, r, sender{exempt: true})
 		if err != nil {
 			if !errs.Is(err, errs.Invalid) {
 				t.Errorf("%v", err)
@@ -575,7 +576,7 @@ func BenchmarkReceive(b *testing.B) {
 	for b.Loop() {
 		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
 		r.Header.Set("Content-Type", formType)
-		up, err := u.receive(deadlines{httptest.NewRecorder()}, r)
+		up, err := u.receive(deadlines{httptest.NewRecorder()}, r, sender{exempt: true})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -631,3 +632,29 @@ func (l *oneConn) Accept() (net.Conn, error) {
 
 func (l *oneConn) Close() error   { l.once.Do(func() { close(l.conns) }); return nil }
 func (l *oneConn) Addr() net.Addr { return &net.TCPAddr{} }
+
+func TestOneAddressLeavesRoomForOthers(t *testing.T) {
+	const most = 8
+	s := newUploads(t, 1<<20, 1<<20, most).stager
+	greedy, other := sender{addr: netip.MustParseAddr("10.0.0.1")}, sender{addr: netip.MustParseAddr("10.0.0.2")}
+	for i := range most {
+		if got, want := s.enter(greedy), i < most/addressShare; got != want {
+			t.Errorf("upload %d of one address is let in: %v", i+1, got)
+		}
+	}
+	if !s.enter(other) || !s.enter(sender{exempt: true}) {
+		t.Error("others are kept out")
+	}
+	s.leave(greedy, 0)
+	if !s.enter(greedy) {
+		t.Error("one that ended leaves no room")
+	}
+	for range most / addressShare {
+		s.leave(greedy, 0)
+	}
+	s.leave(other, 0)
+	s.leave(sender{exempt: true}, 0)
+	if len(s.senders) != 0 || s.uploads != 0 {
+		t.Errorf("%d uploads of %v are left", s.uploads, s.senders)
+	}
+}
