@@ -127,7 +127,7 @@ func newWorld(tb testing.TB, k kind, b breakage) *world {
 		publisher = b.publisher(publisher)
 	}
 
-	pending := w.pending(tb, k, b)
+	versions, pending := w.shared(tb, k, b)
 	worked := pending()
 	instance := func(now func() time.Time) pbfavorite.FavoriteHandler {
 		return favorite.New(favorite.Deps{DB: db, Queue: publisher, Pending: pending(), Now: now, Log: log})
@@ -135,8 +135,8 @@ func newWorld(tb testing.TB, k kind, b breakage) *world {
 	ids := id.NewGenerator(time.Now)
 	w.services = services{
 		favorites: []pbfavorite.FavoriteHandler{instance(time.Now), instance(slow)},
-		relation:  relation.New(relation.Deps{DB: db, IDs: ids}),
-		comment:   comment.New(comment.Deps{DB: db, IDs: ids, Now: time.Now}),
+		relation:  relation.New(relation.Deps{DB: db, IDs: ids, Cache: versions, Now: time.Now, Log: log}),
+		comment:   comment.New(comment.Deps{DB: db, IDs: ids, Cache: versions, Now: time.Now, Log: log}),
 		message:   message.New(message.Deps{DB: db, IDs: ids, Now: wobbly}),
 		video:     video.New(video.Deps{DB: db, Queue: publisher, IDs: ids, Now: time.Now, Log: log}),
 	}
@@ -163,20 +163,27 @@ func (w *world) start(tb testing.TB, run func(context.Context) error) {
 	})
 }
 
-// pending returns how each instance gets at the pending likes.
-func (w *world) pending(tb testing.TB, k kind, b breakage) func() favorite.Pending {
-	if b.pending != nil {
-		return b.pending()
-	}
-	var shared favorite.Pending = favorite.NewMemoryPending(time.Now)
+// shared returns the cache that instances share, and how each gets at the pending
+// likes.
+func (w *world) shared(tb testing.TB, k kind, b breakage) (cache.Cache, func() favorite.Pending) {
+	var versions cache.Cache
+	var likes favorite.Pending
 	if k.redis {
 		client, err := cache.Dial(config.Redis{Addr: harness.Redis(tb).URL})
 		must(tb, err)
 		tb.Cleanup(func() { must(tb, client.Close()) })
 		client.AddHook(w.redis)
-		shared = favorite.NewRedisPending(client)
+		versions, likes = cache.NewRedis(client), favorite.NewRedisPending(client)
+	} else {
+		memory, err := cache.NewMemory(1 << 20)
+		must(tb, err)
+		tb.Cleanup(func() { must(tb, memory.Close()) })
+		versions, likes = memory, favorite.NewMemoryPending(time.Now)
 	}
-	return func() favorite.Pending { return shared }
+	if b.pending != nil {
+		return versions, b.pending()
+	}
+	return versions, func() favorite.Pending { return likes }
 }
 
 // job takes what a video worker would.
