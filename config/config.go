@@ -172,7 +172,8 @@ type TLS struct {
 type Limits struct {
 	// Concurrency bounds requests in progress in one gateway.
 	Concurrency int `yaml:"concurrency"`
-	// Hashes bounds passwords hashed at once in one user service.
+	// Hashes bounds passwords hashed at once in one user service; 0 is half of the
+	// cores.
 	Hashes int `yaml:"hashes"`
 	// Transcodes bounds what one worker transcodes at once, beside the one upload
 	// that it probes and remuxes.
@@ -222,7 +223,7 @@ func Default() *Config {
 		Token:  Token{Life: 7 * 24 * time.Hour},
 		RPC:    RPC{Listen: "127.0.0.1:0", ReadBudget: 200 * time.Millisecond, WriteBudget: time.Second},
 		Limits: Limits{
-			Concurrency: 2048, Hashes: 2, Transcodes: 1,
+			Concurrency: 2048, Transcodes: 1,
 			UserRate: 50, UserBurst: 100, AddressRate: 1000, AddressBurst: 2000, Registrations: 300, LoginFailures: 10,
 			Exempt: []string{"127.0.0.0/8", "::1/128"},
 		},

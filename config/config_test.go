@@ -103,7 +103,7 @@ func TestValidate(t *testing.T) {
 		{"staging below one upload", "BACKBEAT_MEDIA_STAGING_BYTES=1", "media.staging_bytes"},
 		{"unknown sampler", "BACKBEAT_JAEGER_SAMPLER=often", "jaeger.sampler"},
 		{"AMQP by HTTP", "BACKBEAT_AMQP_URL=http://h", "amqp.url"},
-		{"no password hashing", "BACKBEAT_LIMITS_HASHES=0", "limits.hashes"},
+		{"no password hashing", "BACKBEAT_LIMITS_HASHES=-1", "limits.hashes"},
 		{"no user limit", "BACKBEAT_LIMITS_USER_RATE=0", ""},
 		{"a negative user rate", "BACKBEAT_LIMITS_USER_RATE=-1", "limits.user_rate"},
 		{"a negative user burst", "BACKBEAT_LIMITS_USER_BURST=-1", "limits.user_burst"},

@@ -74,7 +74,7 @@ func (c *Config) Validate() []error {
 	rpc := c.RPC.TLS
 	check((rpc.Cert == "") == (rpc.CA == ""), "rpc.tls", "is mutual: cert, key and ca go together")
 	check(c.Limits.Concurrency > 0, "limits.concurrency", "must be positive")
-	check(c.Limits.Hashes > 0, "limits.hashes", "must be positive")
+	check(c.Limits.Hashes >= 0, "limits.hashes", "must not be negative")
 	check(c.Limits.Transcodes > 0, "limits.transcodes", "must be positive")
 	for _, limit := range []struct {
 		key string

@@ -1,11 +1,13 @@
 package boot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"go-micro.dev/v4/server"
@@ -111,7 +113,7 @@ var roles = []role{
 }
 
 func startUser(_ context.Context, s *site) (part, error) {
-	service := user.New(user.Config{Hashes: s.cfg.Limits.Hashes}, user.Deps{DB: s.db, IDs: s.ids, Now: time.Now})
+	service := user.New(user.Config{Hashes: cmp.Or(s.cfg.Limits.Hashes, max(1, runtime.GOMAXPROCS(0)/2))}, user.Deps{DB: s.db, IDs: s.ids, Now: time.Now})
 	return s.serve(func(to server.Server) error { return pbuser.RegisterUserHandler(to, service) })
 }
 

@@ -101,8 +101,17 @@ func (c *command[Req, Resp]) do(ctx context.Context, req *Req) (*Resp, error) {
 }
 
 // get calls the service and lets the fallback stand in for it when it fails,
-// which missing is told.
+// which missing is told. A part that is missing already is not asked once more: the
+// page has waited for it.
 func (c *command[Req, Resp]) get(ctx context.Context, req *Req, missing *parts) (*Resp, error) {
+	if missing.has(c.part) {
+		if c.recall != nil {
+			if resp := c.recall(ctx, req); resp != nil {
+				return resp, nil
+			}
+		}
+		return nil, errs.Wrap(errs.Exhausted, errors.New("it failed for this page before"), "calling %s", c.name)
+	}
 	out := c.run(ctx, req, func(ctx context.Context, err error) outcome[Resp] { return c.fallback(ctx, req, err) })
 	if out.standIn {
 		missing.add(c.part)

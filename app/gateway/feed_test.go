@@ -184,3 +184,19 @@ func BenchmarkAnonymousFeed(b *testing.B) {
 		handler.ServeHTTP(httptest.NewRecorder(), request)
 	}
 }
+
+// A page that has waited for a sick service is not made to wait for it again.
+func TestAMissingPartIsAskedOnce(t *testing.T) {
+	w := newWorld(t)
+	w.services.down("favorite.")
+	for range 3 {
+		w.services.forget()
+		got := w.ask(t, http.MethodGet, "/douyin/feed/", bob)
+		if got.code() != 0 || got.header.Get("Backbeat-Degraded") != "favorite" {
+			t.Fatalf("degraded %q: %s", got.header.Get("Backbeat-Degraded"), got.raw)
+		}
+		if n := w.services.count("favorite.Flags"); n != 0 {
+			t.Errorf("%d more calls after a part was missing", n)
+		}
+	}
+}

@@ -34,6 +34,13 @@ func (p *parts) add(name string) {
 	}
 }
 
+func (p *parts) has(name string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, found := slices.BinarySearch(p.names, name)
+	return found
+}
+
 func (p *parts) list() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
