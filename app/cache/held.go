@@ -12,7 +12,7 @@ import (
 // gatherFor bounds how long those who miss wait for the load in progress, so that
 // they share the next one. Beyond it a slow service is asked side by side: circuits
 // open by the number of calls that fail.
-const gatherFor = 25 * time.Millisecond
+const gatherFor = 10 * time.Millisecond
 
 // errPanicked is what those get who waited for a load that panicked.
 var errPanicked = errors.New("a load panicked")
