@@ -76,7 +76,7 @@ func TestHeldCountsItsLifeFromTheQuestion(t *testing.T) {
 
 func TestHeldGathers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &source{values: map[int]string{1: "a", 2: "b", 3: "c"}, takes: 10 * time.Millisecond}
+		s := &source{values: map[int]string{1: "a", 2: "b", 3: "c"}, takes: gatherFor / 2}
 		h := NewHeld(10, time.Second, time.Now, s.load)
 		var group sync.WaitGroup
 		get := func(key int, want string) {
