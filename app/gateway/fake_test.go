@@ -178,7 +178,7 @@ func newServices() *services {
 		return &video.PublishResponse{Video: &entity.Video{Id: processing}}, nil
 	})
 	on(s, "video.Feed", func(context.Context, *video.FeedRequest) (*video.FeedResponse, error) {
-		return &video.FeedResponse{Videos: []*entity.Video{videos[published]}, WorkCounts: map[int64]int64{alice: 1}}, nil
+		return &video.FeedResponse{Videos: []*entity.Video{videos[published]}}, nil
 	})
 	on(s, "video.ListByAuthor", func(_ context.Context, req *video.ListByAuthorRequest) (*video.ListByAuthorResponse, error) {
 		if req.AuthorId != alice {
@@ -187,7 +187,7 @@ func newServices() *services {
 		return &video.ListByAuthorResponse{Videos: []*entity.Video{videos[published]}, WorkCount: 1}, nil
 	})
 	on(s, "video.BatchGet", func(_ context.Context, req *video.BatchGetRequest) (*video.BatchGetResponse, error) {
-		resp := &video.BatchGetResponse{WorkCounts: map[int64]int64{alice: 1}}
+		resp := &video.BatchGetResponse{}
 		for _, id := range req.Ids {
 			if v := videos[id]; v != nil && (v.State == entity.Video_PUBLISHED || v.AuthorId == req.ViewerId) {
 				resp.Videos = append(resp.Videos, v)

@@ -277,7 +277,7 @@ func (h *heldPage) recall(ctx context.Context, req *video.FeedRequest) *video.Fe
 	for before := req.GetBefore(); before != 0 && len(older) > 0 && older[0].GetPublishedAt() >= before; {
 		older = older[1:]
 	}
-	return &video.FeedResponse{Videos: older[:min(len(older), int(req.GetLimit()))], WorkCounts: page.GetWorkCounts()}
+	return &video.FeedResponse{Videos: older[:min(len(older), int(req.GetLimit()))]}
 }
 
 // fetch takes the page over from another gateway, or from an earlier life.

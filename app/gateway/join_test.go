@@ -189,10 +189,9 @@ func TestLongListsAreSplit(t *testing.T) {
 	})
 	on(w.services, "video.BatchGet", func(_ context.Context, req *video.BatchGetRequest) (*video.BatchGetResponse, error) {
 		seen(len(req.Ids))
-		resp := &video.BatchGetResponse{WorkCounts: map[int64]int64{}}
+		resp := &video.BatchGetResponse{}
 		for _, id := range req.Ids {
 			resp.Videos = append(resp.Videos, &entity.Video{Id: id, AuthorId: id + 50_000, State: entity.Video_PUBLISHED, PlayKey: "v/a.mp4"})
-			resp.WorkCounts[id+50_000] = 2
 		}
 		return resp, nil
 	})
@@ -260,7 +259,7 @@ func TestTogetherRaisesAPanicOnce(t *testing.T) {
 // feedOf answers video.Feed as the video service does.
 func feedOf(w *world, times ...int64) {
 	on(w.services, "video.Feed", func(_ context.Context, req *video.FeedRequest) (*video.FeedResponse, error) {
-		resp := &video.FeedResponse{WorkCounts: map[int64]int64{alice: 1}}
+		resp := &video.FeedResponse{}
 		for _, at := range times {
 			if (req.Before == 0 || at < req.Before) && len(resp.Videos) < int(req.Limit) {
 				resp.Videos = append(resp.Videos, &entity.Video{

@@ -38,16 +38,3 @@ func toEntities(rows []model.Video) []*entity.Video {
 	}
 	return out
 }
-
-// authors returns the distinct authors of rows.
-func authors(rows []model.Video) []int64 {
-	seen := make(map[int64]bool, len(rows))
-	var ids []int64
-	for i := range rows {
-		if author := rows[i].AuthorID; !seen[author] {
-			seen[author] = true
-			ids = append(ids, author)
-		}
-	}
-	return ids
-}

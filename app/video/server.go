@@ -80,8 +80,7 @@ func (s *Server) Feed(ctx context.Context, in *pb.FeedRequest, out *pb.FeedRespo
 		return err
 	}
 	out.Videos = toEntities(rows)
-	out.WorkCounts, err = s.store.works(ctx, authors(rows), 0)
-	return err
+	return nil
 }
 
 // ListByAuthor implements the RPC of the same name.
@@ -119,8 +118,7 @@ func (s *Server) BatchGet(ctx context.Context, in *pb.BatchGetRequest, out *pb.B
 			out.Videos = append(out.Videos, toEntity(row))
 		}
 	}
-	out.WorkCounts, err = s.store.works(ctx, authors(rows), in.ViewerId)
-	return err
+	return nil
 }
 
 // WorkCounts implements the RPC of the same name.

@@ -194,10 +194,8 @@ func (x *FeedRequest) GetLimit() int32 {
 }
 
 type FeedResponse struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Videos []*entity.Video        `protobuf:"bytes,1,rep,name=videos,proto3" json:"videos,omitempty"`
-	// Work counts of the videos' authors, for an anonymous viewer.
-	WorkCounts    map[int64]int64 `protobuf:"bytes,2,rep,name=work_counts,json=workCounts,proto3" json:"work_counts,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Videos        []*entity.Video        `protobuf:"bytes,1,rep,name=videos,proto3" json:"videos,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -235,13 +233,6 @@ func (*FeedResponse) Descriptor() ([]byte, []int) {
 func (x *FeedResponse) GetVideos() []*entity.Video {
 	if x != nil {
 		return x.Videos
-	}
-	return nil
-}
-
-func (x *FeedResponse) GetWorkCounts() map[int64]int64 {
-	if x != nil {
-		return x.WorkCounts
 	}
 	return nil
 }
@@ -414,10 +405,8 @@ func (x *BatchGetRequest) GetViewerId() int64 {
 }
 
 type BatchGetResponse struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Videos []*entity.Video        `protobuf:"bytes,1,rep,name=videos,proto3" json:"videos,omitempty"`
-	// Work counts of the videos' authors as the viewer sees them.
-	WorkCounts    map[int64]int64 `protobuf:"bytes,2,rep,name=work_counts,json=workCounts,proto3" json:"work_counts,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Videos        []*entity.Video        `protobuf:"bytes,1,rep,name=videos,proto3" json:"videos,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -455,13 +444,6 @@ func (*BatchGetResponse) Descriptor() ([]byte, []int) {
 func (x *BatchGetResponse) GetVideos() []*entity.Video {
 	if x != nil {
 		return x.Videos
-	}
-	return nil
-}
-
-func (x *BatchGetResponse) GetWorkCounts() map[int64]int64 {
-	if x != nil {
-		return x.WorkCounts
 	}
 	return nil
 }
@@ -578,14 +560,9 @@ const file_video_proto_rawDesc = "" +
 	"\x05video\x18\x01 \x01(\v2\r.entity.VideoR\x05video\";\n" +
 	"\vFeedRequest\x12\x16\n" +
 	"\x06before\x18\x01 \x01(\x03R\x06before\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\x05R\x05limit\"\xba\x01\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\";\n" +
 	"\fFeedResponse\x12%\n" +
-	"\x06videos\x18\x01 \x03(\v2\r.entity.VideoR\x06videos\x12D\n" +
-	"\vwork_counts\x18\x02 \x03(\v2#.video.FeedResponse.WorkCountsEntryR\n" +
-	"workCounts\x1a=\n" +
-	"\x0fWorkCountsEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\x03R\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"e\n" +
+	"\x06videos\x18\x01 \x03(\v2\r.entity.VideoR\x06videosJ\x04\b\x02\x10\x03\"e\n" +
 	"\x13ListByAuthorRequest\x12\x1b\n" +
 	"\tauthor_id\x18\x01 \x01(\x03R\bauthorId\x12\x1b\n" +
 	"\tviewer_id\x18\x02 \x01(\x03R\bviewerId\x12\x14\n" +
@@ -596,14 +573,9 @@ const file_video_proto_rawDesc = "" +
 	"work_count\x18\x02 \x01(\x03R\tworkCount\"@\n" +
 	"\x0fBatchGetRequest\x12\x10\n" +
 	"\x03ids\x18\x01 \x03(\x03R\x03ids\x12\x1b\n" +
-	"\tviewer_id\x18\x02 \x01(\x03R\bviewerId\"\xc2\x01\n" +
+	"\tviewer_id\x18\x02 \x01(\x03R\bviewerId\"?\n" +
 	"\x10BatchGetResponse\x12%\n" +
-	"\x06videos\x18\x01 \x03(\v2\r.entity.VideoR\x06videos\x12H\n" +
-	"\vwork_counts\x18\x02 \x03(\v2'.video.BatchGetResponse.WorkCountsEntryR\n" +
-	"workCounts\x1a=\n" +
-	"\x0fWorkCountsEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\x03R\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"K\n" +
+	"\x06videos\x18\x01 \x03(\v2\r.entity.VideoR\x06videosJ\x04\b\x02\x10\x03\"K\n" +
 	"\x11WorkCountsRequest\x12\x19\n" +
 	"\buser_ids\x18\x01 \x03(\x03R\auserIds\x12\x1b\n" +
 	"\tviewer_id\x18\x02 \x01(\x03R\bviewerId\"\x9f\x01\n" +
@@ -633,7 +605,7 @@ func file_video_proto_rawDescGZIP() []byte {
 	return file_video_proto_rawDescData
 }
 
-var file_video_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_video_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_video_proto_goTypes = []any{
 	(*PublishRequest)(nil),       // 0: video.PublishRequest
 	(*PublishResponse)(nil),      // 1: video.PublishResponse
@@ -645,34 +617,30 @@ var file_video_proto_goTypes = []any{
 	(*BatchGetResponse)(nil),     // 7: video.BatchGetResponse
 	(*WorkCountsRequest)(nil),    // 8: video.WorkCountsRequest
 	(*WorkCountsResponse)(nil),   // 9: video.WorkCountsResponse
-	nil,                          // 10: video.FeedResponse.WorkCountsEntry
-	nil,                          // 11: video.BatchGetResponse.WorkCountsEntry
-	nil,                          // 12: video.WorkCountsResponse.WorkCountsEntry
-	(*entity.Video)(nil),         // 13: entity.Video
+	nil,                          // 10: video.WorkCountsResponse.WorkCountsEntry
+	(*entity.Video)(nil),         // 11: entity.Video
 }
 var file_video_proto_depIdxs = []int32{
-	13, // 0: video.PublishResponse.video:type_name -> entity.Video
-	13, // 1: video.FeedResponse.videos:type_name -> entity.Video
-	10, // 2: video.FeedResponse.work_counts:type_name -> video.FeedResponse.WorkCountsEntry
-	13, // 3: video.ListByAuthorResponse.videos:type_name -> entity.Video
-	13, // 4: video.BatchGetResponse.videos:type_name -> entity.Video
-	11, // 5: video.BatchGetResponse.work_counts:type_name -> video.BatchGetResponse.WorkCountsEntry
-	12, // 6: video.WorkCountsResponse.work_counts:type_name -> video.WorkCountsResponse.WorkCountsEntry
-	0,  // 7: video.Video.Publish:input_type -> video.PublishRequest
-	2,  // 8: video.Video.Feed:input_type -> video.FeedRequest
-	4,  // 9: video.Video.ListByAuthor:input_type -> video.ListByAuthorRequest
-	6,  // 10: video.Video.BatchGet:input_type -> video.BatchGetRequest
-	8,  // 11: video.Video.WorkCounts:input_type -> video.WorkCountsRequest
-	1,  // 12: video.Video.Publish:output_type -> video.PublishResponse
-	3,  // 13: video.Video.Feed:output_type -> video.FeedResponse
-	5,  // 14: video.Video.ListByAuthor:output_type -> video.ListByAuthorResponse
-	7,  // 15: video.Video.BatchGet:output_type -> video.BatchGetResponse
-	9,  // 16: video.Video.WorkCounts:output_type -> video.WorkCountsResponse
-	12, // [12:17] is the sub-list for method output_type
-	7,  // [7:12] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	11, // 0: video.PublishResponse.video:type_name -> entity.Video
+	11, // 1: video.FeedResponse.videos:type_name -> entity.Video
+	11, // 2: video.ListByAuthorResponse.videos:type_name -> entity.Video
+	11, // 3: video.BatchGetResponse.videos:type_name -> entity.Video
+	10, // 4: video.WorkCountsResponse.work_counts:type_name -> video.WorkCountsResponse.WorkCountsEntry
+	0,  // 5: video.Video.Publish:input_type -> video.PublishRequest
+	2,  // 6: video.Video.Feed:input_type -> video.FeedRequest
+	4,  // 7: video.Video.ListByAuthor:input_type -> video.ListByAuthorRequest
+	6,  // 8: video.Video.BatchGet:input_type -> video.BatchGetRequest
+	8,  // 9: video.Video.WorkCounts:input_type -> video.WorkCountsRequest
+	1,  // 10: video.Video.Publish:output_type -> video.PublishResponse
+	3,  // 11: video.Video.Feed:output_type -> video.FeedResponse
+	5,  // 12: video.Video.ListByAuthor:output_type -> video.ListByAuthorResponse
+	7,  // 13: video.Video.BatchGet:output_type -> video.BatchGetResponse
+	9,  // 14: video.Video.WorkCounts:output_type -> video.WorkCountsResponse
+	10, // [10:15] is the sub-list for method output_type
+	5,  // [5:10] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_video_proto_init() }
@@ -686,7 +654,7 @@ func file_video_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_video_proto_rawDesc), len(file_video_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
