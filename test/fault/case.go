@@ -25,6 +25,9 @@ type faultCase struct {
 	hurt func(context.Context, *run) error
 	// play drives a load of another shape, hurt included; nil is rate all the time.
 	play func(ctx context.Context, r *run, rate int) error
+	// suite proves the promise by tests on systems of their own, in place of all
+	// that follows from a world; `make test` runs their short form as it is.
+	suite func(context.Context, scale) (load, figure string, err error)
 	// apart is true for a case that takes long and runs only when it is named.
 	apart bool
 	// excuse reports whether the promise allows that this request was refused;
@@ -83,6 +86,18 @@ func (r *record) String() string {
 		verdict = "FAILED: " + strings.Join(r.Wrong, "; ")
 	}
 	return strings.Join([]string{r.Fault, r.Load, r.Promise, r.Figure, verdict}, " | ")
+}
+
+// runSuite runs a case that needs no world.
+func (c faultCase) runSuite(ctx context.Context, s scale) record {
+	began := time.Now()
+	load, figure, err := c.suite(ctx, s)
+	r := record{Case: c.name, Fault: c.fault, Promise: c.promise, Load: load, Figure: figure, Passed: err == nil}
+	if err != nil {
+		r.Wrong = []string{err.Error()}
+	}
+	r.Seconds = time.Since(began).Seconds()
+	return r
 }
 
 // run runs the case in w.

@@ -20,6 +20,11 @@ import (
 func cases() []faultCase {
 	return []faultCase{
 		{
+			name: "histories", fault: "lost answers, canceled requests, conflicts, refusing, repeating and reordering queues, a slow cache",
+			promise: "what users see of their own acts is linearizable; counters exact; every broken variant caught",
+			suite:   histories,
+		},
+		{
 			name: "broker-killed", fault: "kill -9 of RabbitMQ, back after 20 s",
 			promise: "nothing acknowledged lost or counted twice; p99 while down < 250 ms; drained ≤ 15 s after",
 			mix:     likes, rate: 300, before: 10 * time.Second, after: 30 * time.Second, drain: 15 * time.Second,
