@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"backbeat/app/batch"
 )
 
 // source is a store of numbers that counts what it is asked.
@@ -76,7 +78,7 @@ func TestHeldCountsItsLifeFromTheQuestion(t *testing.T) {
 
 func TestHeldGathers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &source{values: map[int]string{1: "a", 2: "b", 3: "c"}, takes: gatherFor / 2}
+		s := &source{values: map[int]string{1: "a", 2: "b", 3: "c"}, takes: batch.GatherFor / 2}
 		h := NewHeld(10, time.Second, time.Now, s.load)
 		var group sync.WaitGroup
 		get := func(key int, want string) {
@@ -111,7 +113,7 @@ func TestHeldGoesRoundASlowLoad(t *testing.T) {
 		s.takes = 0
 		s.mu.Unlock()
 		began := time.Now()
-		if got, err := h.Get(t.Context(), 2); err != nil || got[0] != "b" || time.Since(began) > gatherFor {
+		if got, err := h.Get(t.Context(), 2); err != nil || got[0] != "b" || time.Since(began) > batch.GatherFor {
 			t.Errorf("got %q, %v after %v", got, err, time.Since(began))
 		}
 		time.Sleep(time.Minute)
@@ -164,8 +166,7 @@ func TestHeldWaitsNoLongerThanItsCaller(t *testing.T) {
 		h := NewHeld(10, time.Second, time.Now, s.load)
 		for range 2 {
 			go func() { _, _ = h.Get(t.Context(), 1) }()
-			synctest.Wait()
-			time.Sleep(gatherFor)
+			time.Sleep(2 * batch.GatherFor)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()

@@ -1,0 +1,106 @@
+package batch
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// GatherFor bounds how long those who ask wait for the round in progress, so that
+// they share the next one. Beyond it a slow service is asked side by side:
+// circuits open by the number of calls that fail.
+const GatherFor = 10 * time.Millisecond
+
+// errPanicked is what those get who waited for a round that panicked.
+var errPanicked = errors.New("a round panicked")
+
+// Round answers what was asked together, one answer each, in order; with an error
+// answers may be missing. It bounds its own time: ctx, which carries the trace of
+// whoever asked first, ends with nobody.
+type Round[Q, A any] func(ctx context.Context, asked []Q) ([]A, error)
+
+// Group lets what is asked one by one travel together. What arrives while a round
+// is in progress shares the next one, so an idle process answers at once and a
+// busy one asks for much at a time. A round begins after everything in it was
+// asked. A Group is safe for concurrent use.
+type Group[Q, A any] struct {
+	most int
+	run  Round[Q, A]
+
+	mu sync.Mutex
+	// gathering takes questions still; running is the round begun last.
+	gathering, running *round[Q, A]
+}
+
+type round[Q, A any] struct {
+	asked   []Q
+	answers []A
+	err     error
+	done    chan struct{}
+}
+
+// NewGroup returns a Group whose rounds hold at most so many questions.
+func NewGroup[Q, A any](most int, run Round[Q, A]) *Group[Q, A] {
+	return &Group[Q, A]{most: most, run: run}
+}
+
+// Do asks and returns the answer, which may come with an error. Who asks first
+// runs the round; the others wait for it no longer than until their context ends.
+func (g *Group[Q, A]) Do(ctx context.Context, q Q) (answer A, err error) {
+	g.mu.Lock()
+	r, before := g.gathering, g.running
+	first := r == nil || len(r.asked) == g.most
+	if first {
+		r = &round[Q, A]{done: make(chan struct{})}
+		g.gathering = r
+	}
+	at := len(r.asked)
+	r.asked = append(r.asked, q)
+	g.mu.Unlock()
+	if first {
+		g.play(ctx, r, before)
+	} else {
+		select {
+		case <-r.done:
+		case <-ctx.Done():
+			return answer, ctx.Err()
+		}
+	}
+	if at < len(r.answers) {
+		answer = r.answers[at]
+	}
+	return answer, r.err
+}
+
+// play gathers until the round before has ended, then runs.
+func (g *Group[Q, A]) play(ctx context.Context, r, before *round[Q, A]) {
+	r.err = errPanicked
+	defer close(r.done)
+	if before != nil {
+		before.await(GatherFor)
+	}
+	g.mu.Lock()
+	if g.gathering == r {
+		g.gathering = nil
+	}
+	g.running = r
+	asked := r.asked
+	g.mu.Unlock()
+	r.answers, r.err = g.run(context.WithoutCancel(ctx), asked)
+}
+
+// await waits for the round to end, or for a while.
+func (r *round[Q, A]) await(atMost time.Duration) {
+	select {
+	case <-r.done: // it mostly has
+		return
+	default:
+	}
+	timer := time.NewTimer(atMost)
+	defer timer.Stop()
+	select {
+	case <-r.done:
+	case <-timer.C:
+	}
+}
