@@ -38,15 +38,15 @@ func Limit(asked int32, most int) int {
 // of ids.
 func Split(ids []int64) [][]int64 { return slices.Collect(slices.Chunk(ids, Max)) }
 
-// Padded repeats the last id up to a power of two, so that lists of all lengths
+// Padded repeats the last key up to a power of two, so that lists of all lengths
 // share a few prepared statements.
-func Padded(ids []int64) []int64 {
+func Padded[K any](keys []K) []K {
 	size := 1
-	for size < len(ids) {
+	for size < len(keys) {
 		size *= 2
 	}
-	if size == len(ids) || len(ids) == 0 {
-		return ids
+	if size == len(keys) || len(keys) == 0 {
+		return keys
 	}
-	return slices.Concat(ids, slices.Repeat(ids[len(ids)-1:], size-len(ids)))
+	return slices.Concat(keys, slices.Repeat(keys[len(keys)-1:], size-len(keys)))
 }

@@ -53,6 +53,7 @@ type commands struct {
 
 	send   *command[message.SendRequest, message.SendResponse]
 	chat   *command[message.ChatRequest, message.ChatResponse]
+	newer  *command[message.NewerRequest, message.NewerResponse]
 	latest *command[message.LatestRequest, message.LatestResponse]
 }
 
@@ -103,6 +104,7 @@ func newCommands(c client.Client, m *memory, page *heldPage, times config.RPC, c
 
 		send:   newCommand("message.Send", writeBudget, n, log, messages.Send),
 		chat:   newCommand("message.Chat", readBudget, n, log, messages.Chat),
+		newer:  newCommand("message.Newer", readBudget, n, log, messages.Newer),
 		latest: newCommand("message.Latest", partBudget, n, log, messages.Latest).remember(nil, noLatest),
 	}
 	all.feed.part = "feed" // the service is there for the other lists' sake too

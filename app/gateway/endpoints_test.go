@@ -237,6 +237,9 @@ func TestChatCursor(t *testing.T) {
 	for given, want := range map[string]int64{"": 0, "0": 0, "garbage": 0, "1772600767000": 1772600767000, "1772600767": 1772600767000} {
 		w := newWorld(t)
 		after := int64(-1)
+		on(w.services, "message.Newer", func(context.Context, *message.NewerRequest) (*message.NewerResponse, error) {
+			return &message.NewerResponse{Newer: []bool{true}}, nil
+		})
 		on(w.services, "message.Chat", func(_ context.Context, req *message.ChatRequest) (*message.ChatResponse, error) {
 			after = req.After
 			return &message.ChatResponse{}, nil

@@ -281,6 +281,13 @@ func newServices() *services {
 			{Id: 801, FromUserId: req.PeerId, ToUserId: req.ViewerId, Content: "在吗", CreateTime: clock.UnixMilli()},
 		}}, nil
 	})
+	on(s, "message.Newer", func(_ context.Context, req *message.NewerRequest) (*message.NewerResponse, error) {
+		resp := &message.NewerResponse{}
+		for _, chat := range req.Chats {
+			resp.Newer = append(resp.Newer, chat.After < clock.UnixMilli())
+		}
+		return resp, nil
+	})
 	on(s, "message.Latest", func(_ context.Context, req *message.LatestRequest) (*message.LatestResponse, error) {
 		return &message.LatestResponse{Messages: map[int64]*entity.Message{
 			bob: {Id: 801, FromUserId: req.ViewerId, ToUserId: bob, Content: "hi", CreateTime: 1},

@@ -47,8 +47,10 @@ func TestWarmRequestsCostFewCalls(t *testing.T) {
 			[]string{"comment.Add", "favorite.Stats", "relation.Stats", "user.BatchGet", "video.BatchGet", "video.WorkCounts"}, []string{"comment.Add"}},
 		{"like", "POST", "/douyin/favorite/action/", bob, []string{"video_id", "501", "action_type", "1"},
 			[]string{"favorite.Act", "video.BatchGet"}, []string{"favorite.Act"}},
-		{"chat poll", "GET", "/douyin/message/chat/", bob, []string{"to_user_id", "101", "pre_msg_time", "1"},
-			[]string{"message.Chat", "user.BatchGet"}, []string{"message.Chat"}},
+		{"chat poll", "GET", "/douyin/message/chat/", bob, []string{"to_user_id", "101", "pre_msg_time", "1772600767000"},
+			[]string{"message.Newer", "user.BatchGet"}, []string{"message.Newer"}},
+		{"chat poll with news", "GET", "/douyin/message/chat/", bob, []string{"to_user_id", "101", "pre_msg_time", "1"},
+			[]string{"message.Chat", "message.Newer", "user.BatchGet"}, []string{"message.Chat", "message.Newer"}},
 		{"message", "POST", "/douyin/message/action/", bob, []string{"to_user_id", "101", "action_type", "1", "content", "x"},
 			[]string{"message.Send", "user.BatchGet"}, []string{"message.Send"}},
 	} {

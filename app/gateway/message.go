@@ -5,6 +5,7 @@ import (
 
 	"backbeat/app/errs"
 	"backbeat/model"
+	"backbeat/proto/entity"
 	"backbeat/proto/message"
 )
 
@@ -18,25 +19,42 @@ func (g *Gateway) chat(ctx context.Context, q *request) (answer, error) {
 	if peer == q.viewer {
 		return nil, errs.New(errs.Invalid, "不能查看与自己的聊天记录！")
 	}
-	var found *message.ChatResponse
+	var found []*entity.Message
 	err = together(
 		func() error { return g.userSeen(ctx, q, peer) },
 		func() (err error) {
-			found, err = g.rpc.chat.do(ctx, &message.ChatRequest{
-				ViewerId: q.viewer, PeerId: peer, After: moment(q.params.get("pre_msg_time"), q.now),
-			})
+			found, err = g.messages(ctx, q.viewer, peer, moment(q.params.get("pre_msg_time"), q.now))
 			return err
 		})
 	if err != nil {
 		return nil, err
 	}
-	list := &messagesAnswer{success("获取聊天记录成功！"), make([]messageView, 0, len(found.GetMessages()))}
-	for _, m := range found.GetMessages() {
+	list := &messagesAnswer{success("获取聊天记录成功！"), make([]messageView, 0, len(found))}
+	for _, m := range found {
 		list.MessageList = append(list.MessageList, messageView{
 			m.GetId(), m.GetToUserId(), m.GetFromUserId(), m.GetContent(), m.GetCreateTime(),
 		})
 	}
 	return list, nil
+}
+
+// messages returns what a chat holds after a time, 0 for all of it. Most polls find
+// nothing: those of all viewers are asked together whether there is anything.
+func (g *Gateway) messages(ctx context.Context, viewer, peer, after int64) ([]*entity.Message, error) {
+	if after > 0 {
+		newer, err := g.polls.Do(ctx, &message.NewerRequest_Chat{ViewerId: viewer, PeerId: peer, After: after})
+		if err != nil || !newer {
+			return nil, err
+		}
+	}
+	found, err := g.rpc.chat.do(ctx, &message.ChatRequest{ViewerId: viewer, PeerId: peer, After: after})
+	return found.GetMessages(), err
+}
+
+// poll asks which chats have news.
+func (g *Gateway) poll(ctx context.Context, chats []*message.NewerRequest_Chat) ([]bool, error) {
+	found, err := g.rpc.newer.do(ctx, &message.NewerRequest{Chats: chats})
+	return found.GetNewer(), err
 }
 
 // send writes a message to anybody but oneself and the system account

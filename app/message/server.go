@@ -57,6 +57,30 @@ func (s *Server) Chat(ctx context.Context, in *pb.ChatRequest, out *pb.ChatRespo
 	return nil
 }
 
+// Newer tells which chats have a message later than a time.
+func (s *Server) Newer(ctx context.Context, in *pb.NewerRequest, out *pb.NewerResponse) error {
+	pairs := make([]pair, len(in.Chats))
+	ids := make([]int64, 0, 2*len(in.Chats))
+	for i, chat := range in.Chats {
+		pairs[i] = pairOf(chat.ViewerId, chat.PeerId)
+		ids = append(ids, chat.ViewerId, chat.PeerId)
+	}
+	for _, some := range [][]int64{ids[:len(ids)/2], ids[len(ids)/2:]} {
+		if err := batch.Check(some); err != nil {
+			return err
+		}
+	}
+	last, err := s.store.lastTimes(ctx, pairs)
+	if err != nil {
+		return err
+	}
+	out.Newer = make([]bool, len(pairs))
+	for i, chat := range in.Chats {
+		out.Newer[i] = last[pairs[i]] > chat.After
+	}
+	return nil
+}
+
 // Latest returns the last message of the viewer with each peer.
 func (s *Server) Latest(ctx context.Context, in *pb.LatestRequest, out *pb.LatestResponse) error {
 	if err := batch.Check([]int64{in.ViewerId}); err != nil {

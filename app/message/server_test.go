@@ -3,6 +3,7 @@ package message
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -167,6 +168,54 @@ func TestChat(t *testing.T) {
 			if !errs.Is(err, errs.Invalid) || pair[0] == pair[1] && errs.Text(err) != "不能查看与自己的聊天记录！" {
 				t.Errorf("Chat of %v returned %v", pair, err)
 			}
+		}
+	})
+}
+
+func TestNewerAsksForAllChatsAtOnce(t *testing.T) {
+	tables.Each(t, func(t *testing.T, db *gorm.DB) {
+		s := newServer(db, stopped)
+		first := mustSend(t, s, ada, bob, "one").CreateTime
+		last := mustSend(t, s, bob, ada, "two").CreateTime
+		rows := []struct {
+			name                string
+			viewer, peer, after int64
+			newer               bool
+		}{
+			{"before both", ada, bob, first - 1, true},
+			{"between", ada, bob, first, true},
+			{"after both", ada, bob, last, false},
+			{"the other side", bob, ada, first, true},
+			{"the other side, after both", bob, ada, last, false},
+			{"no chat", ada, carol, 1, false},
+		}
+		var in pb.NewerRequest
+		for _, row := range rows {
+			in.Chats = append(in.Chats, &pb.NewerRequest_Chat{ViewerId: row.viewer, PeerId: row.peer, After: row.after})
+		}
+		statements := tables.Statements(t, db)
+		var out pb.NewerResponse
+		if err := s.Newer(t.Context(), &in, &out); err != nil || len(out.Newer) != len(rows) {
+			t.Fatalf("%v, %v", out.Newer, err)
+		}
+		for i, row := range rows {
+			if out.Newer[i] != row.newer {
+				t.Errorf("%s: newer is %t", row.name, out.Newer[i])
+			}
+		}
+		if n := statements.Load(); n != 1 {
+			t.Errorf("%d statements, want 1", n)
+		}
+		for name, chats := range map[string][]*pb.NewerRequest_Chat{
+			"nobody":   {{ViewerId: ada, After: 1}},
+			"too many": slices.Repeat(in.Chats[:1], batch.Max+1),
+		} {
+			if err := s.Newer(t.Context(), &pb.NewerRequest{Chats: chats}, &out); !errs.Is(err, errs.Invalid) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if err := s.Newer(t.Context(), &pb.NewerRequest{Chats: slices.Repeat(in.Chats[:1], batch.Max)}, &out); err != nil || len(out.Newer) != batch.Max {
+			t.Errorf("as many as may be: %d, %v", len(out.Newer), err)
 		}
 	})
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"backbeat/app/batch"
 	"backbeat/app/id"
 	"backbeat/model"
 )
@@ -22,6 +24,11 @@ type store struct {
 	ids *id.Generator
 	now func() time.Time
 }
+
+// pair names a conversation.
+type pair struct{ low, high int64 }
+
+func pairOf(a, b int64) pair { return pair{min(a, b), max(a, b)} }
 
 // send writes a message and returns it.
 func (s *store) send(ctx context.Context, fromUserID, toUserID int64, content string) (model.Message, error) {
@@ -107,6 +114,28 @@ func (s *store) after(ctx context.Context, viewerID, peerID, createTime int64, l
 			min(viewerID, peerID), max(viewerID, peerID), createTime, peerID).
 		Order("create_time").Limit(limit).Find(&rows).Error
 	return rows, model.Wrap(err, "polling the chat of users %d and %d", viewerID, peerID)
+}
+
+// lastTimes returns when the last message of each pair was written, 0 where there
+// is none.
+func (s *store) lastTimes(ctx context.Context, pairs []pair) (map[pair]int64, error) {
+	if len(pairs) == 0 {
+		return nil, nil
+	}
+	wanted := batch.Padded(pairs)
+	args := make([]any, 0, 2*len(wanted))
+	for _, of := range wanted {
+		args = append(args, of.low, of.high)
+	}
+	const one = "(low = ? AND high = ?)"
+	var rows []model.Conversation
+	err := s.db.WithContext(ctx).Select("low", "high", "last_time").
+		Where(strings.Repeat(one+" OR ", len(wanted)-1)+one, args...).Find(&rows).Error
+	times := make(map[pair]int64, len(rows))
+	for _, row := range rows {
+		times[pair{row.Low, row.High}] = row.LastTime
+	}
+	return times, model.Wrap(err, "looking for news in %d chats", len(pairs))
 }
 
 // latest returns the viewer's conversations with those of the peers that have one.

@@ -243,6 +243,95 @@ func (x *ChatResponse) GetMessages() []*entity.Message {
 	return nil
 }
 
+type NewerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Chats         []*NewerRequest_Chat   `protobuf:"bytes,1,rep,name=chats,proto3" json:"chats,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewerRequest) Reset() {
+	*x = NewerRequest{}
+	mi := &file_message_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewerRequest) ProtoMessage() {}
+
+func (x *NewerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_message_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewerRequest.ProtoReflect.Descriptor instead.
+func (*NewerRequest) Descriptor() ([]byte, []int) {
+	return file_message_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *NewerRequest) GetChats() []*NewerRequest_Chat {
+	if x != nil {
+		return x.Chats
+	}
+	return nil
+}
+
+type NewerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each chat, in their order.
+	Newer         []bool `protobuf:"varint,1,rep,packed,name=newer,proto3" json:"newer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewerResponse) Reset() {
+	*x = NewerResponse{}
+	mi := &file_message_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewerResponse) ProtoMessage() {}
+
+func (x *NewerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_message_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewerResponse.ProtoReflect.Descriptor instead.
+func (*NewerResponse) Descriptor() ([]byte, []int) {
+	return file_message_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *NewerResponse) GetNewer() []bool {
+	if x != nil {
+		return x.Newer
+	}
+	return nil
+}
+
 type LatestRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ViewerId      int64                  `protobuf:"varint,1,opt,name=viewer_id,json=viewerId,proto3" json:"viewer_id,omitempty"`
@@ -253,7 +342,7 @@ type LatestRequest struct {
 
 func (x *LatestRequest) Reset() {
 	*x = LatestRequest{}
-	mi := &file_message_proto_msgTypes[4]
+	mi := &file_message_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -265,7 +354,7 @@ func (x *LatestRequest) String() string {
 func (*LatestRequest) ProtoMessage() {}
 
 func (x *LatestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_message_proto_msgTypes[4]
+	mi := &file_message_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -278,7 +367,7 @@ func (x *LatestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LatestRequest.ProtoReflect.Descriptor instead.
 func (*LatestRequest) Descriptor() ([]byte, []int) {
-	return file_message_proto_rawDescGZIP(), []int{4}
+	return file_message_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LatestRequest) GetViewerId() int64 {
@@ -305,7 +394,7 @@ type LatestResponse struct {
 
 func (x *LatestResponse) Reset() {
 	*x = LatestResponse{}
-	mi := &file_message_proto_msgTypes[5]
+	mi := &file_message_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -317,7 +406,7 @@ func (x *LatestResponse) String() string {
 func (*LatestResponse) ProtoMessage() {}
 
 func (x *LatestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_message_proto_msgTypes[5]
+	mi := &file_message_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -330,7 +419,7 @@ func (x *LatestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LatestResponse.ProtoReflect.Descriptor instead.
 func (*LatestResponse) Descriptor() ([]byte, []int) {
-	return file_message_proto_rawDescGZIP(), []int{5}
+	return file_message_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LatestResponse) GetMessages() map[int64]*entity.Message {
@@ -338,6 +427,67 @@ func (x *LatestResponse) GetMessages() map[int64]*entity.Message {
 		return x.Messages
 	}
 	return nil
+}
+
+type NewerRequest_Chat struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	ViewerId int64                  `protobuf:"varint,1,opt,name=viewer_id,json=viewerId,proto3" json:"viewer_id,omitempty"`
+	PeerId   int64                  `protobuf:"varint,2,opt,name=peer_id,json=peerId,proto3" json:"peer_id,omitempty"`
+	// Unix milliseconds.
+	After         int64 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewerRequest_Chat) Reset() {
+	*x = NewerRequest_Chat{}
+	mi := &file_message_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewerRequest_Chat) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewerRequest_Chat) ProtoMessage() {}
+
+func (x *NewerRequest_Chat) ProtoReflect() protoreflect.Message {
+	mi := &file_message_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewerRequest_Chat.ProtoReflect.Descriptor instead.
+func (*NewerRequest_Chat) Descriptor() ([]byte, []int) {
+	return file_message_proto_rawDescGZIP(), []int{4, 0}
+}
+
+func (x *NewerRequest_Chat) GetViewerId() int64 {
+	if x != nil {
+		return x.ViewerId
+	}
+	return 0
+}
+
+func (x *NewerRequest_Chat) GetPeerId() int64 {
+	if x != nil {
+		return x.PeerId
+	}
+	return 0
+}
+
+func (x *NewerRequest_Chat) GetAfter() int64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
 }
 
 var File_message_proto protoreflect.FileDescriptor
@@ -359,7 +509,15 @@ const file_message_proto_rawDesc = "" +
 	"\x05after\x18\x03 \x01(\x03R\x05after\x12\x14\n" +
 	"\x05limit\x18\x04 \x01(\x05R\x05limit\";\n" +
 	"\fChatResponse\x12+\n" +
-	"\bmessages\x18\x01 \x03(\v2\x0f.entity.MessageR\bmessages\"G\n" +
+	"\bmessages\x18\x01 \x03(\v2\x0f.entity.MessageR\bmessages\"\x94\x01\n" +
+	"\fNewerRequest\x120\n" +
+	"\x05chats\x18\x01 \x03(\v2\x1a.message.NewerRequest.ChatR\x05chats\x1aR\n" +
+	"\x04Chat\x12\x1b\n" +
+	"\tviewer_id\x18\x01 \x01(\x03R\bviewerId\x12\x17\n" +
+	"\apeer_id\x18\x02 \x01(\x03R\x06peerId\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\x03R\x05after\"%\n" +
+	"\rNewerResponse\x12\x14\n" +
+	"\x05newer\x18\x01 \x03(\bR\x05newer\"G\n" +
 	"\rLatestRequest\x12\x1b\n" +
 	"\tviewer_id\x18\x01 \x01(\x03R\bviewerId\x12\x19\n" +
 	"\bpeer_ids\x18\x02 \x03(\x03R\apeerIds\"\xa1\x01\n" +
@@ -367,10 +525,11 @@ const file_message_proto_rawDesc = "" +
 	"\bmessages\x18\x01 \x03(\v2%.message.LatestResponse.MessagesEntryR\bmessages\x1aL\n" +
 	"\rMessagesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\x03R\x03key\x12%\n" +
-	"\x05value\x18\x02 \x01(\v2\x0f.entity.MessageR\x05value:\x028\x012\xae\x01\n" +
+	"\x05value\x18\x02 \x01(\v2\x0f.entity.MessageR\x05value:\x028\x012\xe6\x01\n" +
 	"\aMessage\x123\n" +
 	"\x04Send\x12\x14.message.SendRequest\x1a\x15.message.SendResponse\x123\n" +
-	"\x04Chat\x12\x14.message.ChatRequest\x1a\x15.message.ChatResponse\x129\n" +
+	"\x04Chat\x12\x14.message.ChatRequest\x1a\x15.message.ChatResponse\x126\n" +
+	"\x05Newer\x12\x15.message.NewerRequest\x1a\x16.message.NewerResponse\x129\n" +
 	"\x06Latest\x12\x16.message.LatestRequest\x1a\x17.message.LatestResponseB\x18Z\x16backbeat/proto/messageb\x06proto3"
 
 var (
@@ -385,33 +544,39 @@ func file_message_proto_rawDescGZIP() []byte {
 	return file_message_proto_rawDescData
 }
 
-var file_message_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_message_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_message_proto_goTypes = []any{
-	(*SendRequest)(nil),    // 0: message.SendRequest
-	(*SendResponse)(nil),   // 1: message.SendResponse
-	(*ChatRequest)(nil),    // 2: message.ChatRequest
-	(*ChatResponse)(nil),   // 3: message.ChatResponse
-	(*LatestRequest)(nil),  // 4: message.LatestRequest
-	(*LatestResponse)(nil), // 5: message.LatestResponse
-	nil,                    // 6: message.LatestResponse.MessagesEntry
-	(*entity.Message)(nil), // 7: entity.Message
+	(*SendRequest)(nil),       // 0: message.SendRequest
+	(*SendResponse)(nil),      // 1: message.SendResponse
+	(*ChatRequest)(nil),       // 2: message.ChatRequest
+	(*ChatResponse)(nil),      // 3: message.ChatResponse
+	(*NewerRequest)(nil),      // 4: message.NewerRequest
+	(*NewerResponse)(nil),     // 5: message.NewerResponse
+	(*LatestRequest)(nil),     // 6: message.LatestRequest
+	(*LatestResponse)(nil),    // 7: message.LatestResponse
+	(*NewerRequest_Chat)(nil), // 8: message.NewerRequest.Chat
+	nil,                       // 9: message.LatestResponse.MessagesEntry
+	(*entity.Message)(nil),    // 10: entity.Message
 }
 var file_message_proto_depIdxs = []int32{
-	7, // 0: message.SendResponse.message:type_name -> entity.Message
-	7, // 1: message.ChatResponse.messages:type_name -> entity.Message
-	6, // 2: message.LatestResponse.messages:type_name -> message.LatestResponse.MessagesEntry
-	7, // 3: message.LatestResponse.MessagesEntry.value:type_name -> entity.Message
-	0, // 4: message.Message.Send:input_type -> message.SendRequest
-	2, // 5: message.Message.Chat:input_type -> message.ChatRequest
-	4, // 6: message.Message.Latest:input_type -> message.LatestRequest
-	1, // 7: message.Message.Send:output_type -> message.SendResponse
-	3, // 8: message.Message.Chat:output_type -> message.ChatResponse
-	5, // 9: message.Message.Latest:output_type -> message.LatestResponse
-	7, // [7:10] is the sub-list for method output_type
-	4, // [4:7] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	10, // 0: message.SendResponse.message:type_name -> entity.Message
+	10, // 1: message.ChatResponse.messages:type_name -> entity.Message
+	8,  // 2: message.NewerRequest.chats:type_name -> message.NewerRequest.Chat
+	9,  // 3: message.LatestResponse.messages:type_name -> message.LatestResponse.MessagesEntry
+	10, // 4: message.LatestResponse.MessagesEntry.value:type_name -> entity.Message
+	0,  // 5: message.Message.Send:input_type -> message.SendRequest
+	2,  // 6: message.Message.Chat:input_type -> message.ChatRequest
+	4,  // 7: message.Message.Newer:input_type -> message.NewerRequest
+	6,  // 8: message.Message.Latest:input_type -> message.LatestRequest
+	1,  // 9: message.Message.Send:output_type -> message.SendResponse
+	3,  // 10: message.Message.Chat:output_type -> message.ChatResponse
+	5,  // 11: message.Message.Newer:output_type -> message.NewerResponse
+	7,  // 12: message.Message.Latest:output_type -> message.LatestResponse
+	9,  // [9:13] is the sub-list for method output_type
+	5,  // [5:9] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_message_proto_init() }
@@ -425,7 +590,7 @@ func file_message_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_message_proto_rawDesc), len(file_message_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

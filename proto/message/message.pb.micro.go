@@ -39,8 +39,12 @@ type MessageService interface {
 	// Chat returns messages between viewer and peer, ascending by create_time.
 	// after = 0: the newest limit ones, both directions. after > 0: the oldest
 	// limit ones with create_time strictly greater, from the peer only
-	// (API §2.14). An empty poll costs one indexed query.
+	// (API §2.14).
 	Chat(ctx context.Context, in *ChatRequest, opts ...client.CallOption) (*ChatResponse, error)
+	// Newer tells which of several chats have a message later than a time, from
+	// either side: what Chat after that time is worth asking for. Phones poll for
+	// it, so one indexed query answers for all. At most 500 chats, else Invalid.
+	Newer(ctx context.Context, in *NewerRequest, opts ...client.CallOption) (*NewerResponse, error)
 	// Latest returns the last message of the viewer with each peer, either
 	// direction; peers without one are left out. At most 500 peers, else Invalid.
 	Latest(ctx context.Context, in *LatestRequest, opts ...client.CallOption) (*LatestResponse, error)
@@ -78,6 +82,16 @@ func (c *messageService) Chat(ctx context.Context, in *ChatRequest, opts ...clie
 	return out, nil
 }
 
+func (c *messageService) Newer(ctx context.Context, in *NewerRequest, opts ...client.CallOption) (*NewerResponse, error) {
+	req := c.c.NewRequest(c.name, "Message.Newer", in)
+	out := new(NewerResponse)
+	err := c.c.Call(ctx, req, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *messageService) Latest(ctx context.Context, in *LatestRequest, opts ...client.CallOption) (*LatestResponse, error) {
 	req := c.c.NewRequest(c.name, "Message.Latest", in)
 	out := new(LatestResponse)
@@ -98,8 +112,12 @@ type MessageHandler interface {
 	// Chat returns messages between viewer and peer, ascending by create_time.
 	// after = 0: the newest limit ones, both directions. after > 0: the oldest
 	// limit ones with create_time strictly greater, from the peer only
-	// (API §2.14). An empty poll costs one indexed query.
+	// (API §2.14).
 	Chat(context.Context, *ChatRequest, *ChatResponse) error
+	// Newer tells which of several chats have a message later than a time, from
+	// either side: what Chat after that time is worth asking for. Phones poll for
+	// it, so one indexed query answers for all. At most 500 chats, else Invalid.
+	Newer(context.Context, *NewerRequest, *NewerResponse) error
 	// Latest returns the last message of the viewer with each peer, either
 	// direction; peers without one are left out. At most 500 peers, else Invalid.
 	Latest(context.Context, *LatestRequest, *LatestResponse) error
@@ -109,6 +127,7 @@ func RegisterMessageHandler(s server.Server, hdlr MessageHandler, opts ...server
 	type message interface {
 		Send(ctx context.Context, in *SendRequest, out *SendResponse) error
 		Chat(ctx context.Context, in *ChatRequest, out *ChatResponse) error
+		Newer(ctx context.Context, in *NewerRequest, out *NewerResponse) error
 		Latest(ctx context.Context, in *LatestRequest, out *LatestResponse) error
 	}
 	type Message struct {
@@ -128,6 +147,10 @@ func (h *messageHandler) Send(ctx context.Context, in *SendRequest, out *SendRes
 
 func (h *messageHandler) Chat(ctx context.Context, in *ChatRequest, out *ChatResponse) error {
 	return h.MessageHandler.Chat(ctx, in, out)
+}
+
+func (h *messageHandler) Newer(ctx context.Context, in *NewerRequest, out *NewerResponse) error {
+	return h.MessageHandler.Newer(ctx, in, out)
 }
 
 func (h *messageHandler) Latest(ctx context.Context, in *LatestRequest, out *LatestResponse) error {

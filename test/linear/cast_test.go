@@ -455,6 +455,14 @@ func (c *cast) readLog(ctx context.Context, s step, other int64, call logCall, r
 }
 
 func (c *cast) messages(ctx context.Context, other int64, call logCall) (logAnswer, error) {
+	if call.after > 0 {
+		var newer pbmessage.NewerResponse
+		ask := &pbmessage.NewerRequest_Chat{ViewerId: call.viewer, PeerId: other, After: call.after}
+		err := c.message.Newer(ctx, &pbmessage.NewerRequest{Chats: []*pbmessage.NewerRequest_Chat{ask}}, &newer)
+		if err != nil || !newer.Newer[0] {
+			return nil, err
+		}
+	}
 	var answer logAnswer
 	var out pbmessage.ChatResponse
 	err := c.message.Chat(ctx, &pbmessage.ChatRequest{ViewerId: call.viewer, PeerId: other, After: call.after, Limit: int32(call.limit)}, &out)
