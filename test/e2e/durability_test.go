@@ -136,7 +136,7 @@ func TestKillEmbedded(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := end(server); err != nil {
+		if err := harness.End(server); err != nil {
 			t.Error(err)
 		}
 	})
@@ -303,7 +303,7 @@ func ownCluster(t *testing.T) *world {
 	}
 	t.Cleanup(func() {
 		for _, part := range cluster.Parts {
-			if err := end(part); err != nil {
+			if err := harness.End(part); err != nil {
 				t.Error(err)
 			}
 		}

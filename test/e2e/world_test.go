@@ -62,14 +62,14 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	defer func() { err = errors.Join(err, end(embedded)) }()
+	defer func() { err = errors.Join(err, harness.End(embedded)) }()
 	cluster, err := local.StartCluster(ctx, filepath.Join(dir, "cluster"), local.ClusterOptions{Program: program, Instances: 2, Env: patience})
 	if err != nil {
 		return 1, err
 	}
 	defer func() {
 		for _, part := range cluster.Parts {
-			err = errors.Join(err, end(part))
+			err = errors.Join(err, harness.End(part))
 		}
 		err = errors.Join(err, cluster.Stop())
 	}()
@@ -78,23 +78,6 @@ func run(m *testing.M) (code int, err error) {
 		{App: harness.NewApp(cluster.Base), mode: "cluster", cluster: cluster, parts: cluster.Parts},
 	}
 	return m.Run(), nil
-}
-
-// end stops a process of ours and looks for what must never be in its log.
-func end(s *local.Server) error {
-	if err := s.Stop(); err != nil {
-		return err
-	}
-	log, err := os.ReadFile(filepath.Join(s.Dir, "log"))
-	if err != nil {
-		return err
-	}
-	for _, never := range []string{"DATA RACE", "panic", "pass1234", "eyJhbGciOi"} {
-		if at := strings.Index(string(log), never); at >= 0 {
-			return fmt.Errorf("%s logged %q: %.2000s", s.Name, never, log[max(0, at-200):])
-		}
-	}
-	return nil
 }
 
 // each runs the test in both modes.

@@ -66,14 +66,7 @@ func open(t *testing.T) *site {
 		"TMPDIR=" + temp, "BACKBEAT_ADMIN_LISTEN=" + admin, "BACKBEAT_RPC_READ_BUDGET=3s", "BACKBEAT_RPC_WRITE_BUDGET=5s",
 	}, local.Options{})
 	check(t, err)
-	t.Cleanup(func() {
-		check(t, server.Stop())
-		log, err := os.ReadFile(filepath.Join(server.Dir, "log"))
-		check(t, err)
-		if at := max(bytes.Index(log, []byte("DATA RACE")), bytes.Index(log, []byte("panic"))); at >= 0 {
-			t.Errorf("it logged %.2000s", log[at:])
-		}
-	})
+	t.Cleanup(func() { check(t, harness.End(server)) })
 	good := hostile.Clip(t, harness.ClipOptions{Seconds: 1, Silent: true, Width: 64, Height: 64})
 	return &site{App: harness.NewApp(server.URL), server: server, admin: admin, temp: temp, good: good}
 }

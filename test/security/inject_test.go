@@ -166,7 +166,7 @@ func printable(r rune) rune {
 // program wrote, without a control character that a terminal would obey.
 func wholeLog(t *testing.T) {
 	t.Helper()
-	lines := bufio.NewScanner(strings.NewReader(shared.log()))
+	lines := bufio.NewScanner(strings.NewReader(shared.log(t)))
 	lines.Buffer(nil, 1<<20)
 	entries := 0
 	for lines.Scan() {

@@ -47,14 +47,14 @@ func TestSecretsOfPeople(t *testing.T) {
 	// Spans are sent every second or so.
 	harness.Eventually(t, 20*time.Second, func() error {
 		for _, span := range []string{"POST /douyin/user/login/", "user.Login", "POST /douyin/message/action/"} {
-			if !strings.Contains(collected.text(), span) {
+			if !strings.Contains(collected.String(), span) {
 				return fmt.Errorf("no span %q", span)
 			}
 		}
 		return nil
 	}, "spans of the requests")
-	check(t, secretIn("a span", collected.text()))
-	check(t, secretIn("the log", shared.log()))
+	check(t, harness.Inspect("a span", collected.String(), hushed...))
+	check(t, harness.Inspect("the log", shared.log(t), hushed...))
 }
 
 // backbeat runs the program with a command until it ends or has printed what until

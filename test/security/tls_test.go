@@ -31,7 +31,7 @@ func TestServicesRefuseStrangers(t *testing.T) {
 	account := w.Register(t)
 	ok(t, w.Post(t, "/douyin/user/login/", "username", account.Name, "password", account.Password))
 
-	found := regexp.MustCompile(`"msg":"started","role":"user","address":"([^"]+)"`).FindStringSubmatch(w.log())
+	found := regexp.MustCompile(`"msg":"started","role":"user","address":"([^"]+)"`).FindStringSubmatch(w.log(t))
 	if found == nil {
 		t.Fatal("the log does not say where the service listens")
 	}
