@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -89,33 +88,6 @@ func each(t *testing.T, test func(t *testing.T, w *world)) {
 			test(t, w)
 		})
 	}
-}
-
-// ok fails the test unless the answer is a success.
-func ok(t *testing.T, answer harness.Answer) harness.Answer {
-	t.Helper()
-	if answer.HTTP != 200 || answer.StatusCode != 0 {
-		t.Fatalf("refused: HTTP %d %s", answer.HTTP, answer.Raw)
-	}
-	return answer
-}
-
-// refused fails the test unless the answer is a clear refusal: HTTP 200, a
-// status_code, and a text for people without internals (API §1.3).
-func refused(t *testing.T, answer harness.Answer) harness.Answer {
-	t.Helper()
-	if answer.HTTP != 200 || answer.StatusCode == 0 || answer.StatusMsg == "" {
-		t.Errorf("not a clear refusal: HTTP %d %s", answer.HTTP, answer.Raw)
-	}
-	if !strings.HasPrefix(answer.Header.Get("Content-Type"), "application/json; charset=utf-8") {
-		t.Errorf("content type %q", answer.Header.Get("Content-Type"))
-	}
-	for _, internal := range []string{"rpc", "sql", "SQL", "goroutine", "error", "127.0.0.1"} {
-		if strings.Contains(answer.StatusMsg, internal) {
-			t.Errorf("the text shows internals: %q", answer.StatusMsg)
-		}
-	}
-	return answer
 }
 
 // soon waits for what follows a write within a second (DESIGN §5, promise 3),

@@ -24,8 +24,8 @@ func TestSecretsOfPeople(t *testing.T) {
 	user := shared.Register(t)
 	password := hush + unique()[:8]
 	name := "u" + unique()
-	made := ok(t, shared.Post(t, "/douyin/user/register/", "username", name, "password", password))
-	ok(t, shared.Post(t, "/douyin/user/login/", "username", name, "password", password))
+	made := harness.OK(t, shared.Post(t, "/douyin/user/register/", "username", name, "password", password))
+	harness.OK(t, shared.Post(t, "/douyin/user/login/", "username", name, "password", password))
 	for _, route := range gateway.Routes() {
 		for _, token := range []string{user.Token, user.Token + hush, hush, "eyJhbGciOi" + hush, "%zz" + hush} {
 			query := "token=" + url.QueryEscape(token) + "&username=" + name + "&password=" + hush + "&user_id=x&video_id=" + hush + "&to_user_id=" + hush + "&action_type=" + hush

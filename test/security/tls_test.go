@@ -29,7 +29,7 @@ func TestServicesRefuseStrangers(t *testing.T) {
 	good := issue(t, ours, time.Hour)
 	w := start(t, "BACKBEAT_RPC_TLS_CERT="+good.Cert, "BACKBEAT_RPC_TLS_KEY="+good.Key, "BACKBEAT_RPC_TLS_CA="+good.CA)
 	account := w.Register(t)
-	ok(t, w.Post(t, "/douyin/user/login/", "username", account.Name, "password", account.Password))
+	harness.OK(t, w.Post(t, "/douyin/user/login/", "username", account.Name, "password", account.Password))
 
 	found := regexp.MustCompile(`"msg":"started","role":"user","address":"([^"]+)"`).FindStringSubmatch(w.log(t))
 	if found == nil {

@@ -184,30 +184,6 @@ const (
 	exhausted       = 42900
 )
 
-// ok fails the test unless the answer is a success.
-func ok(t *testing.T, answer harness.Answer) harness.Answer {
-	t.Helper()
-	if answer.HTTP != 200 || answer.StatusCode != 0 {
-		t.Fatalf("refused: HTTP %d %s", answer.HTTP, answer.Raw)
-	}
-	return answer
-}
-
-// refused fails the test unless the answer is a clear refusal: HTTP 200, a
-// status_code, and a text for people without internals (API §1.3).
-func refused(t *testing.T, answer harness.Answer) harness.Answer {
-	t.Helper()
-	if answer.HTTP != 200 || answer.StatusCode == 0 || answer.StatusMsg == "" {
-		t.Errorf("not a clear refusal: HTTP %d %s", answer.HTTP, answer.Raw)
-	}
-	for _, internal := range []string{"rpc", "sql", "SQL", "goroutine", "error", "127.0.0.1", ".go:"} {
-		if strings.Contains(answer.StatusMsg, internal) {
-			t.Errorf("the text shows internals: %q", answer.StatusMsg)
-		}
-	}
-	return answer
-}
-
 // tiny is a small real video.
 func tiny(t *testing.T) []byte {
 	t.Helper()
