@@ -54,12 +54,8 @@ func open(t *testing.T) *site {
 	t.Helper()
 	program, err := harness.Program()
 	check(t, err)
-	dir, err := os.MkdirTemp("", "backbeat-hostile-")
-	check(t, err)
-	t.Cleanup(func() { check(t, os.RemoveAll(dir)) })
+	dir := harness.Folder(t)
 	temp := filepath.Join(dir, "temp")
-	// Whoever ffmpeg runs as passes through.
-	check(t, os.Chmod(dir, 0o755))
 	check(t, os.Mkdir(temp, 0o755))
 	admin := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
 	server, err := local.StartEmbedded(t.Context(), filepath.Join(dir, "embedded"), program, []string{
