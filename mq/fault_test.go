@@ -305,13 +305,7 @@ func TestRabbitSubscribesAgain(t *testing.T) {
 	l.publish(rabbit, "before")
 	got.await(l, 1)
 
-	conn, err := amqp.Dial(address)
-	must(t, err)
-	defer conn.Close()
-	channel, err := conn.Channel()
-	must(t, err)
-	_, err = channel.QueueDelete(l.queue.Name, false, false, false)
-	must(t, err)
+	deleteQueue(t, address, l.queue.Name)
 	// The first may be answered with an error: the broker returned it.
 	harness.Eventually(t, soon, func() error {
 		if err := rabbit.Publish(t.Context(), l.queue, mq.Message{ID: "after", Body: []byte("after")}); err != nil {
@@ -324,6 +318,18 @@ func TestRabbitSubscribesAgain(t *testing.T) {
 	}, "publishing and consuming again")
 }
 
+// deleteQueue deletes a queue of the broker over a connection of its own.
+func deleteQueue(t *testing.T, address, name string) {
+	t.Helper()
+	conn, err := amqp.Dial(address)
+	must(t, err)
+	defer conn.Close()
+	channel, err := conn.Channel()
+	must(t, err)
+	_, err = channel.QueueDelete(name, false, false, false)
+	must(t, err)
+}
+
 // TestRabbitReturnsUnroutable publishes to a queue that was deleted.
 func TestRabbitReturnsUnroutable(t *testing.T) {
 	address := harness.RabbitMQ(t)
@@ -331,13 +337,7 @@ func TestRabbitReturnsUnroutable(t *testing.T) {
 	rabbit := startRabbit(t, address, soon, l.deps)
 	connected(t, rabbit)
 	l.publish(rabbit, "before")
-	conn, err := amqp.Dial(address)
-	must(t, err)
-	defer conn.Close()
-	channel, err := conn.Channel()
-	must(t, err)
-	_, err = channel.QueueDelete(l.queue.Name, false, false, false)
-	must(t, err)
+	deleteQueue(t, address, l.queue.Name)
 	if err := rabbit.Publish(t.Context(), l.queue, mq.Message{ID: "lost"}); !errs.Is(err, errs.Unavailable) {
 		t.Errorf("a message for no queue was published: %v", err)
 	}

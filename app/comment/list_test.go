@@ -2,14 +2,10 @@ package comment
 
 import (
 	"testing"
-	"time"
 
 	"gorm.io/gorm"
 
-	"backbeat/app/cache"
-	"backbeat/app/id"
 	pb "backbeat/proto/comment"
-	"backbeat/test/harness"
 	"backbeat/test/harness/tables"
 )
 
@@ -17,15 +13,7 @@ import (
 // the comments that he knows.
 func TestInstancesShowEachOthersComments(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
-		shared, err := cache.NewMemory(1 << 20)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer shared.Close()
-		var instances [2]*Server
-		for i := range instances {
-			instances[i] = New(Deps{DB: db, IDs: id.NewGenerator(time.Now), Cache: shared, Now: time.Now, Log: harness.Logger(t)})
-		}
+		instances := newServers(t, db, 2)
 		list := func(s *Server, known uint64) *pb.ListResponse {
 			t.Helper()
 			var out pb.ListResponse

@@ -30,12 +30,22 @@ const (
 
 func newServer(tb testing.TB, db *gorm.DB) *Server {
 	tb.Helper()
+	return newServers(tb, db, 1)[0]
+}
+
+// newServers returns instances that share a cache.
+func newServers(tb testing.TB, db *gorm.DB, n int) []*Server {
+	tb.Helper()
 	shared, err := cache.NewMemory(1 << 20)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = shared.Close() })
-	return New(Deps{DB: db, IDs: id.NewGenerator(time.Now), Cache: shared, Now: time.Now, Log: harness.Logger(tb)})
+	servers := make([]*Server, n)
+	for i := range servers {
+		servers[i] = New(Deps{DB: db, IDs: id.NewGenerator(time.Now), Cache: shared, Now: time.Now, Log: harness.Logger(tb)})
+	}
+	return servers
 }
 
 func add(tb testing.TB, s *Server, userID, videoID int64, content string) *entity.Comment {

@@ -16,6 +16,7 @@ import (
 	"go-micro.dev/v4/client"
 
 	"backbeat/app/errs"
+	"backbeat/test/harness"
 )
 
 // The commands under test speak in numbers.
@@ -399,7 +400,7 @@ func TestFailuresAreLoggedOnce(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			var log record
+			var log harness.Buffer
 			c := newNumbers(t, soon, 10, func(context.Context, int) (int, error) { return 0, tt.err })
 			c.log = slog.New(slog.NewTextHandler(&log, nil))
 			c.remember(func(context.Context, *number, *number) {}, func(context.Context, *number) *number { return &number{} })
@@ -414,7 +415,7 @@ func TestFailuresAreLoggedOnce(t *testing.T) {
 }
 
 func TestOpeningOfACircuitIsLoggedOnce(t *testing.T) {
-	var log record
+	var log harness.Buffer
 	c := newNumbers(t, soon, 100, func(context.Context, int) (int, error) { return 0, errs.New(errs.Unavailable, "") })
 	c.log = slog.New(slog.NewTextHandler(&log, nil))
 	var refused atomic.Int32

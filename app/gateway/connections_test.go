@@ -49,12 +49,7 @@ func newCrowd(t *testing.T, most int) *crowd {
 
 func (c *crowd) dial(t *testing.T) net.Conn {
 	t.Helper()
-	conn, err := net.Dial("tcp", c.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	return conn
+	return dial(t, c.Listener.Addr())
 }
 
 func (c *crowd) count() int {

@@ -33,6 +33,7 @@ import (
 	"backbeat/proto/relation"
 	"backbeat/proto/user"
 	"backbeat/proto/video"
+	"backbeat/test/harness"
 )
 
 // clock is what the tests' gateways read.
@@ -329,30 +330,12 @@ type world struct {
 	services *services
 	cache    *sharedCache
 	tracer   *mocktracer.MockTracer
-	log      *record
+	log      *harness.Buffer
 	keys     *token.Keys
 	cfg      Config
 }
 
 const testKeys = "a:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
-
-// record is a log that goroutines share.
-type record struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (r *record) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.Write(p)
-}
-
-func (r *record) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.String()
-}
 
 // newWorld returns a gateway over services, with circuits as new. Circuits belong
 // to the process, so no two tests run at once. No client's rate is limited.
@@ -361,7 +344,7 @@ func newWorld(t testing.TB, change ...func(*Config, *Deps)) *world {
 	hystrix.Flush()
 	t.Cleanup(hystrix.Flush)
 	defaults := config.Default()
-	w := &world{services: newServices(), cache: &sharedCache{entries: map[string][]byte{}}, tracer: mocktracer.New(), log: &record{}}
+	w := &world{services: newServices(), cache: &sharedCache{entries: map[string][]byte{}}, tracer: mocktracer.New(), log: &harness.Buffer{}}
 	w.cfg = Config{HTTP: defaults.HTTP, Media: defaults.Media, Limits: defaults.Limits, Time: defaults.Time, RPC: defaults.RPC, StagingDir: t.TempDir()}
 	w.cfg.Limits.Exempt = []string{"0.0.0.0/0", "::/0"}
 	var err error

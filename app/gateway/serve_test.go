@@ -80,12 +80,8 @@ func TestLinks(t *testing.T) {
 func TestLinksOfARequestWithoutHost(t *testing.T) {
 	w := newWorld(t)
 	server := httptest.NewServer(w.Handler())
-	defer server.Close()
-	conn, err := net.Dial("tcp", server.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	t.Cleanup(server.Close)
+	conn := dial(t, server.Listener.Addr())
 	if _, err := io.WriteString(conn, "GET /douyin/feed/ HTTP/1.0\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -164,14 +160,10 @@ func TestOverloadIsRefused(t *testing.T) {
 func TestTenMegabyteFormIsRefusedOverARealConnection(t *testing.T) {
 	w := newWorld(t)
 	server := httptest.NewServer(w.Handler())
-	defer server.Close()
-	conn, err := net.Dial("tcp", server.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	t.Cleanup(server.Close)
+	conn := dial(t, server.Listener.Addr())
 	const size = 10 << 20
-	_, err = fmt.Fprintf(conn, "POST /douyin/user/register/ HTTP/1.1\r\nHost: a.test\r\n"+
+	_, err := fmt.Fprintf(conn, "POST /douyin/user/register/ HTTP/1.1\r\nHost: a.test\r\n"+
 		"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("y", size))
 	if err != nil {
 		t.Fatalf("sending the form: %v", err)

@@ -584,6 +584,7 @@ func BenchmarkReceive(b *testing.B) {
 	}
 }
 
+// dial opens a bare connection, which ends with the test.
 func dial(t *testing.T, addr net.Addr) net.Conn {
 	t.Helper()
 	conn, err := net.Dial(addr.Network(), addr.String())

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -38,24 +37,6 @@ func always(t *testing.T, probe func() error) (stop func()) {
 	}
 }
 
-// lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 func openLogging(t *testing.T, addr string, log io.Writer) *Etcd {
 	t.Helper()
 	r := NewEtcd(Config{Prefix: "/test", Lease: 2 * time.Second},
@@ -72,7 +53,7 @@ func TestTheLastKnownStayWhileEtcdIsAway(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			leaks(t)
 			etcd := harness.Etcd(t)
-			var log lockedBuffer
+			var log harness.Buffer
 			here, there := openLogging(t, etcd.Addr, &log), open(t, etcd.Addr)
 			must(t, here.Register(service("user", "u1", "h:1")))
 			must(t, there.Register(service("user", "u2", "h:2")))

@@ -7,25 +7,14 @@ import (
 
 	"gorm.io/gorm"
 
-	"backbeat/app/cache"
-	"backbeat/app/id"
 	pb "backbeat/proto/relation"
-	"backbeat/test/harness"
 	"backbeat/test/harness/tables"
 )
 
 // Whatever one instance acknowledged, any other shows at once.
 func TestInstancesShowEachOthersFollows(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
-		shared, err := cache.NewMemory(1 << 20)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer shared.Close()
-		var instances [2]*Server
-		for i := range instances {
-			instances[i] = New(Deps{DB: db, IDs: id.NewGenerator(time.Now), Cache: shared, Now: time.Now, Log: harness.Logger(t)})
-		}
+		instances := newServers(t, db, 2, time.Now)
 		for n := range 8 {
 			follow := n%2 == 0
 			mustAct(t, instances[n%3%2], ada, bob, follow)

@@ -29,13 +29,23 @@ const (
 
 func newServer(tb testing.TB, db *gorm.DB) *Server {
 	tb.Helper()
+	stopped := time.Now() // lists keep their order without a clock that moves
+	return newServers(tb, db, 1, func() time.Time { return stopped })[0]
+}
+
+// newServers returns instances that share a cache and draw ids by a clock.
+func newServers(tb testing.TB, db *gorm.DB, n int, clock func() time.Time) []*Server {
+	tb.Helper()
 	shared, err := cache.NewMemory(1 << 20)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = shared.Close() })
-	stopped := time.Now() // lists keep their order without a clock that moves
-	return New(Deps{DB: db, IDs: id.NewGenerator(func() time.Time { return stopped }), Cache: shared, Now: time.Now, Log: harness.Logger(tb)})
+	servers := make([]*Server, n)
+	for i := range servers {
+		servers[i] = New(Deps{DB: db, IDs: id.NewGenerator(clock), Cache: shared, Now: time.Now, Log: harness.Logger(tb)})
+	}
+	return servers
 }
 
 func act(ctx context.Context, s *Server, userID, targetID int64, follow bool) (already bool, err error) {

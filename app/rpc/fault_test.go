@@ -237,7 +237,7 @@ func TestStopFinishesCallsInProgressAndCutsOffWhatHangs(t *testing.T) {
 func TestEtcdStoppedAndWipedFailsNobody(t *testing.T) {
 	leaks(t)
 	etcd := harness.Etcd(t)
-	var log lockedBuffer
+	var log harness.Buffer
 	here := etcdRegistry(t, etcd.Addr, slog.New(slog.NewTextHandler(&log, nil)))
 	there, calling := etcdRegistry(t, etcd.Addr, harness.Logger(t)), etcdRegistry(t, etcd.Addr, harness.Logger(t))
 	one, two := serve(t, here, loggingIn(1)), serve(t, there, loggingIn(2))

@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +48,7 @@ func TestEveryKindCrossesTheWire(t *testing.T) {
 		rows[kind.String()] = failure{errs.New(kind, "文字 of "+kind.String()), kind, "文字 of " + kind.String(), level}
 		rows[kind.String()+" without text"] = failure{errs.New(kind, ""), kind, errs.Text(errs.New(kind, "")), level}
 	}
-	var log lockedBuffer
+	var log harness.Buffer
 	r := memory(t)
 	serve(t, r, &users{login: func(_ context.Context, in *user.LoginRequest, _ *user.LoginResponse) error {
 		return rows[in.Name].err
@@ -82,7 +81,7 @@ func TestEveryKindCrossesTheWire(t *testing.T) {
 }
 
 func TestAPanicIsInternalAndTheServerLives(t *testing.T) {
-	var log lockedBuffer
+	var log harness.Buffer
 	r := memory(t)
 	serve(t, r, loggingIn(1), func(_ *ServerConfig, d *ServerDeps) { d.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	service, _ := dial(t, r)
@@ -322,28 +321,4 @@ func TestTheClientRefusesWhatItCannotDo(t *testing.T) {
 	if err := c.Call(t.Context(), c.NewRequest("user", "Login", &user.LoginRequest{}), &user.LoginResponse{}); !errs.Is(err, errs.Internal) {
 		t.Errorf("an endpoint without a service gives %v", err)
 	}
-}
-
-// lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-func (b *lockedBuffer) Reset() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.buf.Reset()
 }

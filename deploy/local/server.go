@@ -244,5 +244,11 @@ func (s *Server) signal(sig syscall.Signal) error {
 	return errors.Join(faults...)
 }
 
+// Log returns everything the server printed since its folder was made.
+func (s *Server) Log() (string, error) {
+	log, err := os.ReadFile(s.path("log"))
+	return string(log), err
+}
+
 // LogTail returns the last lines the server printed.
 func (s *Server) LogTail() string { return tail(s.path("log")) }

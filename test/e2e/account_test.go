@@ -37,14 +37,14 @@ func TestRegister(t *testing.T) {
 			t.Run(row.name, func(t *testing.T) {
 				answer := w.Post(t, "/douyin/user/register/", "username", row.username, "password", row.password)
 				if row.msg == "" {
-					ok(t, answer)
+					harness.OK(t, answer)
 					if answer.UserID <= 0 || answer.Token == "" {
 						t.Errorf("got %s", answer.Raw)
 					}
-					equal(t, "the profile's id", ok(t, w.Get(t, "/douyin/user/", "token", answer.Token)).User.ID, answer.UserID)
+					equal(t, "the profile's id", harness.OK(t, w.Get(t, "/douyin/user/", "token", answer.Token)).User.ID, answer.UserID)
 					return
 				}
-				refused(t, answer)
+				harness.Refused(t, answer)
 				if row.msg != "*" {
 					equal(t, "status_msg", answer.StatusMsg, row.msg)
 				}
@@ -83,7 +83,7 @@ func TestRegisterRace(t *testing.T) {
 func TestLogin(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		user := w.Register(t)
-		answer := ok(t, w.Post(t, "/douyin/user/login/", "username", user.Name, "password", user.Password))
+		answer := harness.OK(t, w.Post(t, "/douyin/user/login/", "username", user.Name, "password", user.Password))
 		equal(t, "user_id", answer.UserID, user.ID)
 		equal(t, "status_msg", answer.StatusMsg, "登录成功")
 		for _, row := range []struct{ name, username, password string }{
@@ -97,7 +97,7 @@ func TestLogin(t *testing.T) {
 			{"a password beyond all bounds", user.Name, strings.Repeat("p", 4000)},
 		} {
 			t.Run(row.name, func(t *testing.T) {
-				answer := refused(t, w.Post(t, "/douyin/user/login/", "username", row.username, "password", row.password))
+				answer := harness.Refused(t, w.Post(t, "/douyin/user/login/", "username", row.username, "password", row.password))
 				equal(t, "status_msg", answer.StatusMsg, "用户名或密码错误")
 				equal(t, "token", answer.Token, "")
 			})
@@ -127,12 +127,12 @@ func TestProfile(t *testing.T) {
 			t.Run(row.name, func(t *testing.T) {
 				answer := w.Get(t, "/douyin/user/", row.pairs...)
 				if row.id == 0 {
-					if refused(t, answer); !strings.Contains(answer.Raw, `"user":null`) {
+					if harness.Refused(t, answer); !strings.Contains(answer.Raw, `"user":null`) {
 						t.Errorf("got %s", answer.Raw)
 					}
 					return
 				}
-				if ok(t, answer); answer.User == nil || answer.User.ID != row.id {
+				if harness.OK(t, answer); answer.User == nil || answer.User.ID != row.id {
 					t.Errorf("got %s", answer.Raw)
 				}
 			})
@@ -172,7 +172,7 @@ func TestIdentityComesFromTheTokenAlone(t *testing.T) {
 		if err != nil || strings.Contains(string(claims), me.Name) || strings.Contains(string(claims), "argon2") {
 			t.Errorf("the token holds %s, %v", claims, err)
 		}
-		added := ok(t, w.Post(t, "/douyin/comment/action/", "token", me.Token, "video_id", video.ID, "action_type", 1, "comment_text", "谁写的",
+		added := harness.OK(t, w.Post(t, "/douyin/comment/action/", "token", me.Token, "video_id", video.ID, "action_type", 1, "comment_text", "谁写的",
 			"actor_id", other.ID, "user_id", other.ID, "uid", other.ID))
 		equal(t, "the comment's author", added.Comment.User.ID, me.ID)
 		request, err := http.NewRequest(http.MethodGet, w.Base+"/douyin/user/?user_id=0", nil)
@@ -185,7 +185,7 @@ func TestIdentityComesFromTheTokenAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		refused(t, answer)
+		harness.Refused(t, answer)
 		if me := w.Get(t, "/douyin/user/", "token", me.Token); strings.Contains(me.Raw, "argon2") || strings.Contains(me.Raw, "password") {
 			t.Errorf("a password hash is shown: %s", me.Raw)
 		}

@@ -42,7 +42,7 @@ func (w *world) send(t *testing.T, from harness.Account, to int64, content strin
 // wrote after a time.
 func (w *world) chat(t *testing.T, as harness.Account, peer int64, after any) []harness.Message {
 	t.Helper()
-	return ok(t, w.Get(t, "/douyin/message/chat/", "token", as.Token, "to_user_id", peer, "pre_msg_time", after)).MessageList
+	return harness.OK(t, w.Get(t, "/douyin/message/chat/", "token", as.Token, "to_user_id", peer, "pre_msg_time", after)).MessageList
 }
 
 // works, likes, comments, follows, followers and friends are lists as the viewer
@@ -50,32 +50,32 @@ func (w *world) chat(t *testing.T, as harness.Account, peer int64, after any) []
 
 func (w *world) works(t *testing.T, viewer harness.Account, author int64) []harness.Video {
 	t.Helper()
-	return ok(t, w.Get(t, "/douyin/publish/list/", "token", viewer.Token, "user_id", author)).VideoList
+	return harness.OK(t, w.Get(t, "/douyin/publish/list/", "token", viewer.Token, "user_id", author)).VideoList
 }
 
 func (w *world) likes(t *testing.T, viewer harness.Account, user int64) []harness.Video {
 	t.Helper()
-	return ok(t, w.Get(t, "/douyin/favorite/list/", "token", viewer.Token, "user_id", user)).VideoList
+	return harness.OK(t, w.Get(t, "/douyin/favorite/list/", "token", viewer.Token, "user_id", user)).VideoList
 }
 
 func (w *world) comments(t *testing.T, viewer harness.Account, video int64) []harness.Comment {
 	t.Helper()
-	return ok(t, w.Get(t, "/douyin/comment/list/", "token", viewer.Token, "video_id", video)).CommentList
+	return harness.OK(t, w.Get(t, "/douyin/comment/list/", "token", viewer.Token, "video_id", video)).CommentList
 }
 
 func (w *world) follows(t *testing.T, viewer harness.Account, user int64) []harness.User {
 	t.Helper()
-	return ok(t, w.Get(t, "/douyin/relation/follow/list/", "token", viewer.Token, "user_id", user)).UserList
+	return harness.OK(t, w.Get(t, "/douyin/relation/follow/list/", "token", viewer.Token, "user_id", user)).UserList
 }
 
 func (w *world) followers(t *testing.T, viewer harness.Account, user int64) []harness.User {
 	t.Helper()
-	return ok(t, w.Get(t, "/douyin/relation/follower/list/", "token", viewer.Token, "user_id", user)).UserList
+	return harness.OK(t, w.Get(t, "/douyin/relation/follower/list/", "token", viewer.Token, "user_id", user)).UserList
 }
 
 func (w *world) friends(t *testing.T, viewer harness.Account) []harness.User {
 	t.Helper()
-	return ok(t, w.Get(t, "/douyin/relation/friend/list/", "token", viewer.Token, "user_id", viewer.ID)).UserList
+	return harness.OK(t, w.Get(t, "/douyin/relation/friend/list/", "token", viewer.Token, "user_id", viewer.ID)).UserList
 }
 
 // sharedVideos holds a video per world, since publishing one costs a second.

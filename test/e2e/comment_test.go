@@ -43,8 +43,8 @@ func TestComment(t *testing.T) {
 			t.Fatal(err)
 		}
 		days := []string{time.Now().In(zone).Format("01-02")}
-		first := ok(t, w.comment(t, user, video.ID, "第一"))
-		second := ok(t, w.comment(t, stranger, video.ID, "第二"))
+		first := harness.OK(t, w.comment(t, user, video.ID, "第一"))
+		second := harness.OK(t, w.comment(t, stranger, video.ID, "第二"))
 		days = append(days, time.Now().In(zone).Format("01-02")) // midnight may pass
 		equal(t, "26 status_msg", first.StatusMsg, "评论成功")
 		if c := first.Comment; c == nil || c.ID <= 0 || c.User.ID != user.ID || c.User.Name != user.Name || c.Content != "第一" || !slices.Contains(days, c.CreateDate) {
@@ -52,7 +52,7 @@ func TestComment(t *testing.T) {
 		}
 		w.awaitComments(t, author, video.ID, 2)
 
-		ok(t, w.follow(t, stranger, user.ID, do))
+		harness.OK(t, w.follow(t, stranger, user.ID, do))
 		for _, row := range []struct {
 			name    string
 			viewer  harness.Account
@@ -69,23 +69,23 @@ func TestComment(t *testing.T) {
 		}
 
 		t.Run("54 of somebody else, defect 18", func(t *testing.T) {
-			refused(t, w.uncomment(t, stranger, video.ID, first.Comment.ID))
-			refused(t, w.uncomment(t, author, video.ID, first.Comment.ID)) // D9: not the video's author either
+			harness.Refused(t, w.uncomment(t, stranger, video.ID, first.Comment.ID))
+			harness.Refused(t, w.uncomment(t, author, video.ID, first.Comment.ID)) // D9: not the video's author either
 			equal(t, "comments", len(w.comments(t, user, video.ID)), 2)
 		})
 		t.Run("55 without comment_id, defect 19", func(t *testing.T) {
 			for _, id := range [][]any{nil, {"comment_id", ""}, {"comment_id", 0}} {
-				refused(t, w.Post(t, "/douyin/comment/action/", append([]any{"token", user.Token, "video_id", video.ID, "action_type", undo}, id...)...))
+				harness.Refused(t, w.Post(t, "/douyin/comment/action/", append([]any{"token", user.Token, "video_id", video.ID, "action_type", undo}, id...)...))
 			}
 			equal(t, "comments", len(w.comments(t, user, video.ID)), 2)
 		})
 		t.Run("of another video", func(t *testing.T) {
 			_, other := w.sharedVideo(t)
-			refused(t, w.uncomment(t, user, other.ID, first.Comment.ID))
+			harness.Refused(t, w.uncomment(t, user, other.ID, first.Comment.ID))
 			equal(t, "comments", len(w.comments(t, user, video.ID)), 2)
 		})
 		t.Run("27 own, defect 20", func(t *testing.T) {
-			deleted := ok(t, w.uncomment(t, user, video.ID, first.Comment.ID))
+			deleted := harness.OK(t, w.uncomment(t, user, video.ID, first.Comment.ID))
 			equal(t, "status_msg", deleted.StatusMsg, "删除评论成功")
 			if !strings.Contains(deleted.Raw, `"comment":null`) {
 				t.Errorf("got %s", deleted.Raw)
@@ -95,7 +95,7 @@ func TestComment(t *testing.T) {
 			}
 		})
 		t.Run("56 again, defect 23", func(t *testing.T) {
-			refused(t, w.uncomment(t, user, video.ID, first.Comment.ID))
+			harness.Refused(t, w.uncomment(t, user, video.ID, first.Comment.ID))
 			w.awaitComments(t, author, video.ID, 1)
 		})
 	})
@@ -130,13 +130,13 @@ func TestCommentText(t *testing.T) {
 				answer := w.comment(t, user, video.ID, row.text)
 				equal(t, "X-Injected", answer.Header.Get("X-Injected"), "")
 				if !row.stored {
-					if refused(t, answer); answer.Comment != nil {
+					if harness.Refused(t, answer); answer.Comment != nil {
 						t.Errorf("a comment comes back: %s", answer.Raw)
 					}
 					return
 				}
 				stored++
-				equal(t, "answered content", ok(t, answer).Comment.Content, row.text)
+				equal(t, "answered content", harness.OK(t, answer).Comment.Content, row.text)
 				equal(t, "listed content", w.comments(t, user, video.ID)[0].Content, row.text)
 			})
 		}
@@ -150,8 +150,8 @@ func TestUncommentRace(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		author, video := w.video(t)
 		user := w.Register(t)
-		kept := ok(t, w.comment(t, user, video.ID, "留下")).Comment.ID
-		doomed := ok(t, w.comment(t, user, video.ID, "删除")).Comment.ID
+		kept := harness.OK(t, w.comment(t, user, video.ID, "留下")).Comment.ID
+		doomed := harness.OK(t, w.comment(t, user, video.ID, "删除")).Comment.ID
 		won := make(chan harness.Answer, 8)
 		var group sync.WaitGroup
 		for range cap(won) {

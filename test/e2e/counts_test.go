@@ -21,9 +21,9 @@ func TestStatementsPerRequest(t *testing.T) {
 	w := worlds[1]
 	author, video := w.video(t)
 	viewer := w.Register(t)
-	ok(t, w.Post(t, "/douyin/relation/action/", "token", viewer.Token, "to_user_id", author.ID, "action_type", 1))
-	ok(t, w.Post(t, "/douyin/relation/action/", "token", author.Token, "to_user_id", viewer.ID, "action_type", 1))
-	ok(t, w.Post(t, "/douyin/favorite/action/", "token", viewer.Token, "video_id", video.ID, "action_type", 1))
+	harness.OK(t, w.Post(t, "/douyin/relation/action/", "token", viewer.Token, "to_user_id", author.ID, "action_type", 1))
+	harness.OK(t, w.Post(t, "/douyin/relation/action/", "token", author.Token, "to_user_id", viewer.ID, "action_type", 1))
+	harness.OK(t, w.Post(t, "/douyin/favorite/action/", "token", viewer.Token, "video_id", video.ID, "action_type", 1))
 	for _, row := range []struct {
 		name, method, path string
 		pairs              []any
@@ -47,7 +47,7 @@ func TestStatementsPerRequest(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			id := ok(t, answer).Header.Get("Trace-Id")
+			id := harness.OK(t, answer).Header.Get("Trace-Id")
 			var commands, rpc, sql int
 			soon(t, "the whole trace", func() error {
 				commands, rpc, sql = 0, 0, 0

@@ -40,7 +40,7 @@ func TestDefect8ReadsWriteNothing(t *testing.T) {
 		author, video := w.video(t)
 		reader := w.Register(t)
 		for range 3 {
-			ok(t, w.Get(t, "/douyin/feed/", "token", reader.Token))
+			harness.OK(t, w.Get(t, "/douyin/feed/", "token", reader.Token))
 			w.Profile(t, reader, author.ID)
 			w.comments(t, reader, video.ID)
 			w.works(t, reader, author.ID)
@@ -62,16 +62,16 @@ func TestDefects11To13FlagsAndCountsBelongToTheirUsers(t *testing.T) {
 		_, other := w.sharedVideo(t)
 		fan, stranger := w.Register(t), w.Register(t)
 		// Every number is one of a kind: a swap would show.
-		ok(t, w.follow(t, fan, author.ID, do))
-		ok(t, w.follow(t, stranger, author.ID, do))
-		ok(t, w.follow(t, stranger, author.ID, undo))
-		ok(t, w.follow(t, author, fan.ID, do))
-		ok(t, w.follow(t, author, stranger.ID, do))
-		ok(t, w.like(t, author, other.ID, do))
+		harness.OK(t, w.follow(t, fan, author.ID, do))
+		harness.OK(t, w.follow(t, stranger, author.ID, do))
+		harness.OK(t, w.follow(t, stranger, author.ID, undo))
+		harness.OK(t, w.follow(t, author, fan.ID, do))
+		harness.OK(t, w.follow(t, author, stranger.ID, do))
+		harness.OK(t, w.like(t, author, other.ID, do))
 		for _, user := range []harness.Account{author, fan, stranger} {
-			ok(t, w.like(t, user, video.ID, do))
+			harness.OK(t, w.like(t, user, video.ID, do))
 		}
-		ok(t, w.comment(t, author, video.ID, "自己的"))
+		harness.OK(t, w.comment(t, author, video.ID, "自己的"))
 		want := harness.User{
 			ID: author.ID, Name: author.Name, FollowCount: 2, FollowerCount: 1, TotalFavorited: 3, WorkCount: 1, FavoriteCount: 2,
 		}
@@ -117,10 +117,10 @@ func TestDefect25AnonymousLike(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		_, video := w.sharedVideo(t)
 		for _, token := range []string{"", "bad", "a.b.c"} {
-			refused(t, w.like(t, harness.Account{Token: token}, video.ID, do))
+			harness.Refused(t, w.like(t, harness.Account{Token: token}, video.ID, do))
 		}
 		user := w.Register(t)
-		ok(t, w.like(t, user, video.ID, do))
+		harness.OK(t, w.like(t, user, video.ID, do))
 		soon(t, "a like behind them", func() error {
 			if given := w.Profile(t, user, user.ID).FavoriteCount; given != 1 {
 				return fmt.Errorf("it counts %d", given)
@@ -136,7 +136,7 @@ func TestDefect35ShortTimes(t *testing.T) {
 		a, b := w.Register(t), w.Register(t)
 		for _, value := range []string{"1", "12", "999", "1e3", ".", "-", "+5"} {
 			t.Run(value, func(t *testing.T) {
-				ok(t, w.Get(t, "/douyin/feed/", "latest_time", value))
+				harness.OK(t, w.Get(t, "/douyin/feed/", "latest_time", value))
 				equal(t, "messages", len(w.chat(t, a, b.ID, value)), 0)
 			})
 		}

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -136,7 +135,7 @@ func TestKillEmbedded(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := end(server); err != nil {
+		if err := harness.End(server); err != nil {
 			t.Error(err)
 		}
 	})
@@ -291,19 +290,13 @@ func ownCluster(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	for d := dir; strings.HasPrefix(d, os.TempDir()) && d != os.TempDir(); d = filepath.Dir(d) {
-		if err := os.Chmod(d, 0o755); err != nil { // servers run as other users
-			t.Fatal(err)
-		}
-	}
-	cluster, err := local.StartCluster(t.Context(), dir, local.ClusterOptions{Program: program, Instances: 2, Env: patience})
+	cluster, err := local.StartCluster(t.Context(), harness.Folder(t), local.ClusterOptions{Program: program, Instances: 2, Env: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		for _, part := range cluster.Parts {
-			if err := end(part); err != nil {
+			if err := harness.End(part); err != nil {
 				t.Error(err)
 			}
 		}

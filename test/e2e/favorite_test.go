@@ -50,7 +50,7 @@ func TestLike(t *testing.T) {
 			{"20 like once more", do, "点赞成功", likeCounts{1, 1, 1}, true},
 		} {
 			t.Run(row.name, func(t *testing.T) {
-				equal(t, "status_msg", ok(t, w.like(t, user, video.ID, row.action)).StatusMsg, row.msg)
+				equal(t, "status_msg", harness.OK(t, w.like(t, user, video.ID, row.action)).StatusMsg, row.msg)
 				// Flags and lists are right in the very next read, counters follow.
 				listed := w.likes(t, user, user.ID)
 				equal(t, "listed", len(listed) == 1 && listed[0].ID == video.ID && listed[0].IsFavorite, row.liked)
@@ -78,10 +78,10 @@ func TestLikeList(t *testing.T) {
 		}
 		user, stranger := w.Register(t), w.Register(t)
 		for _, i := range []int{1, 0, 2} {
-			ok(t, w.like(t, user, videos[i].ID, do))
+			harness.OK(t, w.like(t, user, videos[i].ID, do))
 		}
-		ok(t, w.like(t, stranger, videos[1].ID, do))
-		ok(t, w.follow(t, stranger, author.ID, do))
+		harness.OK(t, w.like(t, stranger, videos[1].ID, do))
+		harness.OK(t, w.follow(t, stranger, author.ID, do))
 		for _, row := range []struct {
 			name   string
 			viewer harness.Account
@@ -106,8 +106,8 @@ func TestLikeList(t *testing.T) {
 			})
 		}
 		equal(t, "the stranger's own likes", len(w.likes(t, stranger, stranger.ID)), 1)
-		ok(t, w.like(t, user, videos[1].ID, undo))
-		ok(t, w.like(t, user, videos[1].ID, do))
+		harness.OK(t, w.like(t, user, videos[1].ID, undo))
+		harness.OK(t, w.like(t, user, videos[1].ID, do))
 		if got := titles(w.likes(t, user, user.ID)); !slices.Equal(got, []string{"乙", "丙", "甲"}) {
 			t.Errorf("after liking 乙 anew the list is %v", got)
 		}
@@ -119,8 +119,8 @@ func TestLikeOfAMissingVideo(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		_, video := w.sharedVideo(t)
 		user := w.Register(t)
-		equal(t, "status_msg", refused(t, w.like(t, user, 424242, do)).StatusMsg, "视频不存在")
-		ok(t, w.like(t, user, video.ID, do))
+		equal(t, "status_msg", harness.Refused(t, w.like(t, user, 424242, do)).StatusMsg, "视频不存在")
+		harness.OK(t, w.like(t, user, video.ID, do))
 		soon(t, "the like behind it", func() error {
 			if given := w.Profile(t, user, user.ID).FavoriteCount; given != 1 {
 				return fmt.Errorf("it counts %d", given)
@@ -158,7 +158,7 @@ func TestLikesInParallel(t *testing.T) {
 		for err := range failures {
 			t.Error(err)
 		}
-		ok(t, w.like(t, users[0], video.ID, undo))
+		harness.OK(t, w.like(t, users[0], video.ID, undo))
 		want := int64(len(users) - 1)
 		soon(t, "exact counters", func() error {
 			if got := w.likeCounts(t, author, video.ID, users[1]); got != (likeCounts{want, want, 1}) {

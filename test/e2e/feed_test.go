@@ -34,8 +34,8 @@ func TestFeedFlagsAreTheViewers(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		author, video := w.video(t)
 		viewer := w.Register(t)
-		ok(t, w.Post(t, "/douyin/favorite/action/", "token", viewer.Token, "video_id", video.ID, "action_type", 1))
-		ok(t, w.Post(t, "/douyin/relation/action/", "token", viewer.Token, "to_user_id", author.ID, "action_type", 1))
+		harness.OK(t, w.Post(t, "/douyin/favorite/action/", "token", viewer.Token, "video_id", video.ID, "action_type", 1))
+		harness.OK(t, w.Post(t, "/douyin/relation/action/", "token", viewer.Token, "to_user_id", author.ID, "action_type", 1))
 		for _, row := range []struct {
 			name  string
 			token string
@@ -43,7 +43,7 @@ func TestFeedFlagsAreTheViewers(t *testing.T) {
 		}{{"viewer", viewer.Token, true}, {"author", author.Token, false}, {"12 anonymous", "", false}, {"13 bad token", "bad", false}} {
 			t.Run(row.name, func(t *testing.T) {
 				soon(t, "the video in the feed", func() error {
-					for _, v := range ok(t, w.Get(t, "/douyin/feed/", "token", row.token)).VideoList {
+					for _, v := range harness.OK(t, w.Get(t, "/douyin/feed/", "token", row.token)).VideoList {
 						if v.ID == video.ID {
 							equal(t, "is_favorite", v.IsFavorite, row.want)
 							equal(t, "is_follow", v.Author.IsFollow, row.want)
@@ -101,7 +101,7 @@ func (w *world) walk(t *testing.T) []harness.Video {
 	var all []harness.Video
 	seen := map[int64]bool{}
 	for cursor := int64(0); ; {
-		answer := ok(t, w.Get(t, "/douyin/feed", "latest_time", cursor))
+		answer := harness.OK(t, w.Get(t, "/douyin/feed", "latest_time", cursor))
 		if len(answer.VideoList) == 0 {
 			if now := time.Now().UnixMilli(); answer.NextTime < now-60_000 || answer.NextTime > now+60_000 {
 				t.Errorf("next_time of the empty page is %d, now is %d", answer.NextTime, now)
@@ -140,7 +140,7 @@ func TestLatestTime(t *testing.T) {
 			{"milliseconds long ago", "1600000000000", false}, {"seconds long ago", "1600000000", false},
 		} {
 			t.Run(row.name, func(t *testing.T) {
-				answer := ok(t, w.Get(t, "/douyin/feed/", "latest_time", row.value))
+				answer := harness.OK(t, w.Get(t, "/douyin/feed/", "latest_time", row.value))
 				equal(t, "sees videos", len(answer.VideoList) > 0, row.sees)
 				if !strings.Contains(answer.Raw, `"video_list":[`) {
 					t.Errorf("no list: %s", answer.Raw)
@@ -154,11 +154,11 @@ func TestLatestTime(t *testing.T) {
 func TestPaths(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		for _, path := range []string{"/douyin/feed", "/douyin/feed/", "//douyin/feed/", "///douyin/feed"} {
-			t.Run("GET "+path, func(t *testing.T) { ok(t, w.Get(t, path)) })
+			t.Run("GET "+path, func(t *testing.T) { harness.OK(t, w.Get(t, path)) })
 		}
 		for _, path := range []string{"/douyin/user/login", "/douyin/user/login/", "//douyin/user/login/"} {
 			t.Run("POST "+path, func(t *testing.T) {
-				equal(t, "status_msg", refused(t, w.Post(t, path, "username", "nobody", "password", "x")).StatusMsg, "用户名或密码错误")
+				equal(t, "status_msg", harness.Refused(t, w.Post(t, path, "username", "nobody", "password", "x")).StatusMsg, "用户名或密码错误")
 			})
 		}
 		for _, row := range []struct {

@@ -77,7 +77,7 @@ func newScene(t *testing.T, w *world) *scene {
 	t.Helper()
 	s := &scene{world: w, user: w.Register(t)}
 	s.author, s.video = w.video(t)
-	s.comment = ok(t, w.comment(t, s.user, s.video.ID, "唯一的评论")).Comment.ID
+	s.comment = harness.OK(t, w.comment(t, s.user, s.video.ID, "唯一的评论")).Comment.ID
 	return s
 }
 
@@ -111,10 +111,10 @@ func (s *scene) ask(t *testing.T, e endpoint, pairs []any) harness.Answer {
 	return s.upload(t, form)
 }
 
-// refusedBy is refused, with the endpoint's keys.
+// refusedBy is harness.Refused, with the endpoint's keys.
 func refusedBy(t *testing.T, e endpoint, answer harness.Answer) {
 	t.Helper()
-	if refused(t, answer); !strings.Contains(answer.Raw, e.empty) {
+	if harness.Refused(t, answer); !strings.Contains(answer.Raw, e.empty) {
 		t.Errorf("no %s in %s", e.empty, answer.Raw)
 	}
 }
@@ -209,7 +209,7 @@ func TestBadTokens(t *testing.T) {
 					t.Run(row.name, func(t *testing.T) {
 						answer := s.ask(t, e, append(e.valid(s), "token", row.token))
 						if e.auth == "lenient" {
-							ok(t, answer)
+							harness.OK(t, answer)
 							return
 						}
 						refusedBy(t, e, answer)
@@ -279,11 +279,11 @@ func TestFloatIDs(t *testing.T) {
 		user := w.Register(t)
 		exponent := fmt.Sprintf("%.15e", float64(video.ID))
 		for _, id := range []string{exponent, strings.Replace(exponent, "+", " ", 1), strings.ToUpper(exponent)} {
-			ok(t, w.Post(t, "/douyin/favorite/action/", "token", user.Token, "video_id", id, "action_type", "1"))
+			harness.OK(t, w.Post(t, "/douyin/favorite/action/", "token", user.Token, "video_id", id, "action_type", "1"))
 		}
 		equal(t, "likes", len(w.likes(t, user, user.ID)), 1)
-		ok(t, w.Get(t, "/douyin/user/", "token", user.Token, "user_id", asFloat(author.ID)))
-		equal(t, "status_msg of 1.234567e+06", refused(t, w.Post(t, "/douyin/favorite/action/", "token", user.Token, "video_id", "1.234567e+06", "action_type", do)).StatusMsg, "视频不存在")
+		harness.OK(t, w.Get(t, "/douyin/user/", "token", user.Token, "user_id", asFloat(author.ID)))
+		equal(t, "status_msg of 1.234567e+06", harness.Refused(t, w.Post(t, "/douyin/favorite/action/", "token", user.Token, "video_id", "1.234567e+06", "action_type", do)).StatusMsg, "视频不存在")
 	})
 }
 
@@ -339,23 +339,23 @@ func TestParameters(t *testing.T) {
 			t.Run(row.name, func(t *testing.T) {
 				answer := w.raw(t, http.MethodPost, "/douyin/favorite/action/", row.query, row.kind, row.body)
 				if row.ok {
-					ok(t, answer)
+					harness.OK(t, answer)
 				} else {
-					refused(t, answer)
+					harness.Refused(t, answer)
 				}
 			})
 		}
 		t.Run("a GET with a body", func(t *testing.T) {
-			ok(t, w.raw(t, http.MethodGet, "/douyin/favorite/list/", "token="+user.Token, urlencoded, "user_id=1"))
+			harness.OK(t, w.raw(t, http.MethodGet, "/douyin/favorite/list/", "token="+user.Token, urlencoded, "user_id=1"))
 		})
 		t.Run("68 extra parameters change nobody's identity, defect 17", func(t *testing.T) {
 			query := fmt.Sprintf("token=%s&actor_id=%d&user_id=%d&viewer_id=%d&from_user_id=%d&to_user_id=%d&action_type=1&content=x",
 				user.Token, other.ID, other.ID, other.ID, other.ID, author.ID)
-			ok(t, w.raw(t, http.MethodPost, "/douyin/message/action/", query, "", ""))
+			harness.OK(t, w.raw(t, http.MethodPost, "/douyin/message/action/", query, "", ""))
 			equal(t, "messages of the other", len(w.chat(t, other, author.ID, 0)), 0)
 			equal(t, "messages of the sender", len(w.chat(t, user, author.ID, 0)), 1)
 			query = fmt.Sprintf("token=%s&user_id=%d", user.Token, other.ID)
-			ok(t, w.raw(t, http.MethodGet, "/douyin/relation/friend/list/", query, "", ""))
+			harness.OK(t, w.raw(t, http.MethodGet, "/douyin/relation/friend/list/", query, "", ""))
 		})
 	})
 }
@@ -402,10 +402,10 @@ func TestOversizedRequests(t *testing.T) {
 			<-sent
 		})
 		t.Run("a query with the longest comment", func(t *testing.T) {
-			ok(t, w.send(t, user, other.ID, strings.Repeat("𠮷", 1024)))
+			harness.OK(t, w.send(t, user, other.ID, strings.Repeat("𠮷", 1024)))
 		})
 		equal(t, "messages", len(w.chat(t, user, other.ID, 0)), 1)
-		ok(t, w.Get(t, "/douyin/feed/"))
+		harness.OK(t, w.Get(t, "/douyin/feed/"))
 	})
 }
 
@@ -423,9 +423,9 @@ func TestNamesAreLiteral(t *testing.T) {
 			{"JSON", `","id":1,"x":"` + unique},
 		} {
 			t.Run(row.name, func(t *testing.T) {
-				made := ok(t, w.Post(t, "/douyin/user/register/", "username", row.username, "password", `'";--\`))
+				made := harness.OK(t, w.Post(t, "/douyin/user/register/", "username", row.username, "password", `'";--\`))
 				equal(t, "X-Injected", made.Header.Get("X-Injected"), "")
-				login := ok(t, w.Post(t, "/douyin/user/login/", "username", row.username, "password", `'";--\`))
+				login := harness.OK(t, w.Post(t, "/douyin/user/login/", "username", row.username, "password", `'";--\`))
 				equal(t, "user_id", login.UserID, made.UserID)
 				user := w.Profile(t, harness.Account{Token: made.Token}, made.UserID)
 				equal(t, "name", user.Name, row.username)
@@ -481,7 +481,7 @@ func TestHeaders(t *testing.T) {
 				}
 			})
 		}
-		ok(t, w.Get(t, "/douyin/feed/"))
+		harness.OK(t, w.Get(t, "/douyin/feed/"))
 	})
 }
 
@@ -491,14 +491,14 @@ func TestTokenExpiresInFlight(t *testing.T) {
 		_, video := w.sharedVideo(t)
 		user := w.Register(t)
 		brief := harness.Account{ID: user.ID, Token: sign(t, w.signingKeys(t), user.ID, 3*time.Second)}
-		ok(t, w.like(t, brief, video.ID, do))
+		harness.OK(t, w.like(t, brief, video.ID, do))
 		soon(t, "the token to expire", func() error {
 			if w.Get(t, "/douyin/user/", "token", brief.Token).StatusCode == 0 {
 				return fmt.Errorf("it is still good")
 			}
 			return nil
 		})
-		refused(t, w.like(t, brief, video.ID, undo))
+		harness.Refused(t, w.like(t, brief, video.ID, undo))
 		soon(t, "the like", func() error {
 			if given := w.Profile(t, user, user.ID).FavoriteCount; given != 1 {
 				return fmt.Errorf("%d likes are counted", given)

@@ -25,7 +25,7 @@ func contents(messages []harness.Message) []string {
 func TestChat(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		a, b := w.Register(t), w.Register(t)
-		if answer := ok(t, w.Get(t, "/douyin/message/chat/", "token", a.Token, "to_user_id", b.ID)); !strings.Contains(answer.Raw, `"message_list":[]`) {
+		if answer := harness.OK(t, w.Get(t, "/douyin/message/chat/", "token", a.Token, "to_user_id", b.ID)); !strings.Contains(answer.Raw, `"message_list":[]`) {
 			t.Errorf("66 a chat without messages is %s", answer.Raw)
 		}
 		before := time.Now().UnixMilli()
@@ -33,7 +33,7 @@ func TestChat(t *testing.T) {
 			from, to harness.Account
 			content  string
 		}{{a, b, "一"}, {b, a, "二"}, {a, b, "三"}} {
-			equal(t, "41 status_msg", ok(t, w.send(t, m.from, m.to.ID, m.content)).StatusMsg, "发送消息成功！")
+			equal(t, "41 status_msg", harness.OK(t, w.send(t, m.from, m.to.ID, m.content)).StatusMsg, "发送消息成功！")
 		}
 		history := w.chat(t, b, a.ID, "")
 		if got := contents(history); !slices.Equal(got, []string{"一", "二", "三"}) {
@@ -77,7 +77,7 @@ func TestChat(t *testing.T) {
 				}
 			})
 		}
-		ok(t, w.send(t, a, b.ID, "四"))
+		harness.OK(t, w.send(t, a, b.ID, "四"))
 		if got := contents(w.chat(t, b, a.ID, last)); !slices.Equal(got, []string{"四"}) {
 			t.Errorf("60 the next poll brings %v", got)
 		}
@@ -116,7 +116,7 @@ func TestMessageRefusals(t *testing.T) {
 			{"1025 characters", act(b.ID, 1, strings.Repeat("字", 1025)), ""},
 		} {
 			t.Run(row.name, func(t *testing.T) {
-				if refused(t, row.answer); row.msg != "" {
+				if harness.Refused(t, row.answer); row.msg != "" {
 					equal(t, "status_msg", row.answer.StatusMsg, row.msg)
 				}
 			})
@@ -137,7 +137,7 @@ func TestMessageText(t *testing.T) {
 			{"a backslash", `\u0041\n\`},
 		} {
 			t.Run(row.name, func(t *testing.T) {
-				ok(t, w.send(t, a, b.ID, row.text))
+				harness.OK(t, w.send(t, a, b.ID, row.text))
 				sent = append(sent, row.text)
 			})
 		}

@@ -36,7 +36,7 @@ func loggedIn(t *testing.T, w *world, name string) harness.Account {
 		t.Fatalf("no token key: %s", answer.Raw)
 	}
 	if answer.Token == "" {
-		answer = ok(t, sendTwice(t, w, "/douyin/user/login/", "username", name, "password", name))
+		answer = harness.OK(t, sendTwice(t, w, "/douyin/user/login/", "username", name, "password", name))
 	}
 	if answer.Token == "" || answer.UserID <= 0 {
 		t.Fatalf("not logged in: %s", answer.Raw)
@@ -66,7 +66,7 @@ func TestOfficialSuite(t *testing.T) {
 				t.Run("publish", func(t *testing.T) {
 					a := loggedIn(t, w, userA)
 					w.Publish(t, a, harness.Clip(t, harness.ClipOptions{}), "Bear")
-					list := ok(t, w.Get(t, "/douyin/publish/list/", "user_id", a.ID, "token", a.Token))
+					list := harness.OK(t, w.Get(t, "/douyin/publish/list/", "user_id", a.ID, "token", a.Token))
 					if len(list.VideoList) == 0 {
 						t.Fatal("the upload is not listed at once")
 					}
@@ -74,7 +74,7 @@ func TestOfficialSuite(t *testing.T) {
 				})
 				t.Run("feed", func(t *testing.T) {
 					soon(t, "a video in the feed", func() error {
-						feed := ok(t, w.Get(t, "/douyin/feed/"))
+						feed := harness.OK(t, w.Get(t, "/douyin/feed/"))
 						checkVideos(t, feed.VideoList)
 						if len(feed.VideoList) == 0 {
 							return fmt.Errorf("it is empty")
@@ -84,18 +84,18 @@ func TestOfficialSuite(t *testing.T) {
 				})
 				t.Run("user", func(t *testing.T) {
 					made := w.Register(t)
-					login := ok(t, sendTwice(t, w, "/douyin/user/login/", "username", made.Name, "password", made.Password))
+					login := harness.OK(t, sendTwice(t, w, "/douyin/user/login/", "username", made.Name, "password", made.Password))
 					equal(t, "user_id", login.UserID, made.ID)
-					user := ok(t, w.Get(t, "/douyin/user/", "token", login.Token)).User
+					user := harness.OK(t, w.Get(t, "/douyin/user/", "token", login.Token)).User
 					if user == nil || user.ID != made.ID || user.Name != made.Name {
 						t.Errorf("got %+v", user)
 					}
 				})
 				t.Run("favorite", func(t *testing.T) {
 					a := loggedIn(t, w, userA)
-					first := ok(t, w.Get(t, "/douyin/feed/")).VideoList[0].ID
-					ok(t, sendTwice(t, w, "/douyin/favorite/action/", "token", a.Token, "video_id", asFloat(first), "action_type", 1))
-					list := ok(t, w.Get(t, "/douyin/favorite/list/", "token", a.Token, "user_id", a.ID))
+					first := harness.OK(t, w.Get(t, "/douyin/feed/")).VideoList[0].ID
+					harness.OK(t, sendTwice(t, w, "/douyin/favorite/action/", "token", a.Token, "video_id", asFloat(first), "action_type", 1))
+					list := harness.OK(t, w.Get(t, "/douyin/favorite/list/", "token", a.Token, "user_id", a.ID))
 					checkVideos(t, list.VideoList)
 					if len(list.VideoList) == 0 {
 						t.Error("the like is not listed")
@@ -103,13 +103,13 @@ func TestOfficialSuite(t *testing.T) {
 				})
 				t.Run("comment", func(t *testing.T) {
 					a := loggedIn(t, w, userA)
-					first := ok(t, w.Get(t, "/douyin/feed/")).VideoList[0].ID
-					added := ok(t, sendTwice(t, w, "/douyin/comment/action/", "token", a.Token, "video_id", asFloat(first), "action_type", 1, "comment_text", "测试评论"))
+					first := harness.OK(t, w.Get(t, "/douyin/feed/")).VideoList[0].ID
+					added := harness.OK(t, sendTwice(t, w, "/douyin/comment/action/", "token", a.Token, "video_id", asFloat(first), "action_type", 1, "comment_text", "测试评论"))
 					if added.Comment == nil || added.Comment.ID <= 0 {
 						t.Fatalf("no comment: %s", added.Raw)
 					}
 					found := false
-					for _, c := range ok(t, w.Get(t, "/douyin/comment/list/", "token", a.Token, "video_id", asFloat(first))).CommentList {
+					for _, c := range harness.OK(t, w.Get(t, "/douyin/comment/list/", "token", a.Token, "video_id", asFloat(first))).CommentList {
 						if c.ID <= 0 || c.User.ID <= 0 || c.Content == "" || c.CreateDate == "" {
 							t.Errorf("incomplete comment %+v", c)
 						}
@@ -118,22 +118,22 @@ func TestOfficialSuite(t *testing.T) {
 					if !found {
 						t.Error("the comment is not listed")
 					}
-					ok(t, sendTwice(t, w, "/douyin/comment/action/", "token", a.Token, "video_id", asFloat(first), "action_type", 2, "comment_id", asFloat(added.Comment.ID)))
+					harness.OK(t, sendTwice(t, w, "/douyin/comment/action/", "token", a.Token, "video_id", asFloat(first), "action_type", 2, "comment_id", asFloat(added.Comment.ID)))
 				})
 				t.Run("relation", func(t *testing.T) {
 					a, b := loggedIn(t, w, userA), loggedIn(t, w, userB)
-					ok(t, sendTwice(t, w, "/douyin/relation/action/", "token", a.Token, "to_user_id", asFloat(b.ID), "action_type", 1))
-					follows := ok(t, w.Get(t, "/douyin/relation/follow/list/", "token", a.Token, "user_id", asFloat(a.ID)))
-					followers := ok(t, w.Get(t, "/douyin/relation/follower/list/", "token", b.Token, "user_id", asFloat(b.ID)))
+					harness.OK(t, sendTwice(t, w, "/douyin/relation/action/", "token", a.Token, "to_user_id", asFloat(b.ID), "action_type", 1))
+					follows := harness.OK(t, w.Get(t, "/douyin/relation/follow/list/", "token", a.Token, "user_id", asFloat(a.ID)))
+					followers := harness.OK(t, w.Get(t, "/douyin/relation/follower/list/", "token", b.Token, "user_id", asFloat(b.ID)))
 					if !has(follows.UserList, b.ID) || !has(followers.UserList, a.ID) {
 						t.Errorf("follows %s\nfollowers %s", follows.Raw, followers.Raw)
 					}
 				})
 				t.Run("chat", func(t *testing.T) {
 					a, b := loggedIn(t, w, userA), loggedIn(t, w, userB)
-					ok(t, w.Post(t, "/douyin/message/action/", "token", a.Token, "to_user_id", asFloat(b.ID), "action_type", 1, "content", "Send to UserB", "content", "Send to UserB"))
+					harness.OK(t, w.Post(t, "/douyin/message/action/", "token", a.Token, "to_user_id", asFloat(b.ID), "action_type", 1, "content", "Send to UserB", "content", "Send to UserB"))
 					for _, side := range [][2]harness.Account{{a, b}, {b, a}} {
-						chat := ok(t, w.Get(t, "/douyin/message/chat/", "token", side[0].Token, "to_user_id", asFloat(side[1].ID)))
+						chat := harness.OK(t, w.Get(t, "/douyin/message/chat/", "token", side[0].Token, "to_user_id", asFloat(side[1].ID)))
 						if len(chat.MessageList) == 0 {
 							t.Errorf("%s sees nothing", side[0].Name)
 						}
@@ -158,10 +158,10 @@ func TestEveryFieldIsThere(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		author, video := w.video(t)
 		viewer := w.Register(t)
-		ok(t, w.Post(t, "/douyin/comment/action/", "token", viewer.Token, "video_id", video.ID, "action_type", 1, "comment_text", "你好"))
-		ok(t, w.Post(t, "/douyin/message/action/", "token", viewer.Token, "to_user_id", author.ID, "action_type", 1, "content", "在吗"))
+		harness.OK(t, w.Post(t, "/douyin/comment/action/", "token", viewer.Token, "video_id", video.ID, "action_type", 1, "comment_text", "你好"))
+		harness.OK(t, w.Post(t, "/douyin/message/action/", "token", viewer.Token, "to_user_id", author.ID, "action_type", 1, "content", "在吗"))
 		for _, pair := range [][2]harness.Account{{viewer, author}, {author, viewer}} {
-			ok(t, w.Post(t, "/douyin/relation/action/", "token", pair[0].Token, "to_user_id", pair[1].ID, "action_type", 1))
+			harness.OK(t, w.Post(t, "/douyin/relation/action/", "token", pair[0].Token, "to_user_id", pair[1].ID, "action_type", 1))
 		}
 		user := []string{"id", "name", "follow_count", "follower_count", "is_follow", "avatar", "background_image", "signature", "total_favorited", "work_count", "favorite_count"}
 		for _, row := range []struct {
@@ -179,7 +179,7 @@ func TestEveryFieldIsThere(t *testing.T) {
 			{"friend", "/douyin/relation/friend/list/", []any{"token", viewer.Token, "user_id", viewer.ID}, "user_list", append(user, "message", "msgType")},
 		} {
 			t.Run(row.name, func(t *testing.T) {
-				answer := ok(t, w.Get(t, row.path, row.pairs...))
+				answer := harness.OK(t, w.Get(t, row.path, row.pairs...))
 				var all map[string]any
 				if err := json.Unmarshal([]byte(answer.Raw), &all); err != nil {
 					t.Fatal(err)

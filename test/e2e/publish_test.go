@@ -91,7 +91,7 @@ func TestPublish(t *testing.T) {
 				} else {
 					form.File("data", row.file, content).Field("token", author.Token).Field("title", row.title)
 				}
-				answer := ok(t, w.upload(t, form))
+				answer := harness.OK(t, w.upload(t, form))
 				equal(t, "status_msg", answer.StatusMsg, "发布成功")
 				equal(t, "X-Injected", answer.Header.Get("X-Injected"), "")
 				mine := w.works(t, author, author.ID)
@@ -121,7 +121,7 @@ func TestPublish(t *testing.T) {
 			}
 			return nil
 		})
-		refused(t, w.Get(t, "/douyin/publish/list/", "token", "bad", "user_id", author.ID)) // 17
+		harness.Refused(t, w.Get(t, "/douyin/publish/list/", "token", "bad", "user_id", author.ID)) // 17
 	})
 }
 
@@ -166,7 +166,7 @@ func TestPublishRefusals(t *testing.T) {
 			{"a playlist", form([]byte("#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n"), "token", author.Token, "title", "x")},
 			{"an empty form", harness.NewForm()},
 		} {
-			t.Run(row.name, func(t *testing.T) { refused(t, w.upload(t, row.form)) })
+			t.Run(row.name, func(t *testing.T) { harness.Refused(t, w.upload(t, row.form)) })
 		}
 		for _, row := range []struct{ name, kind, body string }{
 			{"no form", "application/octet-stream", string(content)},
@@ -186,7 +186,7 @@ func TestPublishRefusals(t *testing.T) {
 					t.Fatal(err)
 				}
 				answer.HTTP, answer.Header = response.StatusCode, response.Header
-				refused(t, answer)
+				harness.Refused(t, answer)
 			})
 		}
 		equal(t, "videos of the author", len(w.works(t, author, author.ID)), 0)
@@ -289,7 +289,7 @@ func TestPublishCutOff(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				equal(t, "status_msg", refused(t, readAnswer(t, conn)).StatusMsg, "上传不完整，请重试")
+				equal(t, "status_msg", harness.Refused(t, readAnswer(t, conn)).StatusMsg, "上传不完整，请重试")
 			})
 		}
 		equal(t, "videos of the author", len(w.works(t, author, author.ID)), 0)
@@ -352,7 +352,7 @@ func TestPublishTooLarge(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				equal(t, "status_msg", refused(t, answer).StatusMsg, "视频不能超过256MB")
+				equal(t, "status_msg", harness.Refused(t, answer).StatusMsg, "视频不能超过256MB")
 			})
 		}
 		equal(t, "videos of the author", len(w.works(t, author, author.ID)), 0)
@@ -366,7 +366,7 @@ func TestPublishThirtyMegabytes(t *testing.T) {
 		author := w.Register(t)
 		content := append(read(t, harness.Clip(t, harness.ClipOptions{MoovLast: true})), box("free", make([]byte, 30<<20))...)
 		start := time.Now()
-		ok(t, w.upload(t, harness.NewForm().File("data", "a.mp4", content).Field("token", author.Token).Field("title", "大文件")))
+		harness.OK(t, w.upload(t, harness.NewForm().File("data", "a.mp4", content).Field("token", author.Token).Field("title", "大文件")))
 		if took := time.Since(start); took >= 5*time.Second {
 			t.Errorf("it took %v; the app waits 5 s", took)
 		}
@@ -431,7 +431,7 @@ func TestPublishGarbage(t *testing.T) {
 		author, stranger := w.Register(t), w.Register(t)
 		garbage := append(slices.Clone(head), strings.Repeat("garbage ", 5000)...)
 		const title = "坏掉的视频 <b>../x"
-		ok(t, w.upload(t, harness.NewForm().File("data", "a.mp4", garbage).Field("token", author.Token).Field("title", title)))
+		harness.OK(t, w.upload(t, harness.NewForm().File("data", "a.mp4", garbage).Field("token", author.Token).Field("title", title)))
 		var notice harness.Message
 		harness.Eventually(t, time.Minute, func() error {
 			messages := w.chat(t, author, model.SystemUserID, 0)
@@ -445,7 +445,7 @@ func TestPublishGarbage(t *testing.T) {
 			t.Errorf("the notice is %+v", notice)
 		}
 		equal(t, "in the author's list", len(w.works(t, author, author.ID)), 0)
-		for _, v := range ok(t, w.Get(t, "/douyin/feed/", "token", author.Token)).VideoList {
+		for _, v := range harness.OK(t, w.Get(t, "/douyin/feed/", "token", author.Token)).VideoList {
 			equal(t, "in the feed", v.Author.ID == author.ID, false)
 		}
 		equal(t, "work_count", w.Profile(t, author, author.ID).WorkCount, 0)
@@ -460,8 +460,8 @@ func TestPublishGarbage(t *testing.T) {
 			fetch(t, w, friends[0].Avatar)
 		})
 		t.Run("it can't be followed or written to", func(t *testing.T) {
-			refused(t, w.follow(t, author, model.SystemUserID, do))
-			refused(t, w.send(t, author, model.SystemUserID, "为什么？"))
+			harness.Refused(t, w.follow(t, author, model.SystemUserID, do))
+			harness.Refused(t, w.send(t, author, model.SystemUserID, "为什么？"))
 			equal(t, "follows", len(w.follows(t, author, author.ID)), 0)
 		})
 		t.Run("it wrote once, and only of what failed", func(t *testing.T) {
@@ -478,7 +478,7 @@ func TestPublishWebm(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		author, stranger := w.Register(t), w.Register(t)
 		content := read(t, harness.Clip(t, harness.ClipOptions{Codec: "vp9", Seconds: 10, Width: 720, Height: 1280}))
-		ok(t, w.upload(t, harness.NewForm().File("data", "a.webm", content).Field("token", author.Token).Field("title", "转码")))
+		harness.OK(t, w.upload(t, harness.NewForm().File("data", "a.webm", content).Field("token", author.Token).Field("title", "转码")))
 		mine := w.works(t, author, author.ID)
 		if len(mine) != 1 {
 			t.Fatalf("its author sees %v", titles(mine))
@@ -488,10 +488,10 @@ func TestPublishWebm(t *testing.T) {
 			t.Error("while it is processing it plays something else than the original")
 		}
 		id := mine[0].ID
-		refused(t, w.like(t, stranger, id, do))
-		refused(t, w.comment(t, stranger, id, "我看到了"))
-		refused(t, w.Get(t, "/douyin/comment/list/", "token", stranger.Token, "video_id", id))
-		ok(t, w.like(t, author, id, do))
+		harness.Refused(t, w.like(t, stranger, id, do))
+		harness.Refused(t, w.comment(t, stranger, id, "我看到了"))
+		harness.Refused(t, w.Get(t, "/douyin/comment/list/", "token", stranger.Token, "video_id", id))
+		harness.OK(t, w.like(t, author, id, do))
 		equal(t, "strangers see", len(w.works(t, stranger, author.ID)), 0)
 		equal(t, "strangers see among the author's likes", len(w.likes(t, stranger, author.ID)), 0)
 		equal(t, "the author sees among own likes", len(w.likes(t, author, author.ID)), 1)
@@ -500,8 +500,8 @@ func TestPublishWebm(t *testing.T) {
 		equal(t, "its id", video.ID, id)
 		played := w.checkPlayable(t, video.PlayURL)
 		equal(t, "codecs", codecs(t, played), "h264,aac")
-		ok(t, w.like(t, stranger, id, do))
-		ok(t, w.comment(t, stranger, id, "现在看到了"))
+		harness.OK(t, w.like(t, stranger, id, do))
+		harness.OK(t, w.comment(t, stranger, id, "现在看到了"))
 	})
 }
 

@@ -49,7 +49,7 @@ func TestFollow(t *testing.T) {
 			{"29 follow once more", do, "关注成功", true},
 		} {
 			t.Run(row.name, func(t *testing.T) {
-				answer := ok(t, w.follow(t, a, b.ID, row.action))
+				answer := harness.OK(t, w.follow(t, a, b.ID, row.action))
 				if !strings.HasPrefix(answer.StatusMsg, row.msg) {
 					t.Errorf("status_msg is %q", answer.StatusMsg)
 				}
@@ -83,7 +83,7 @@ func TestFollowRefusals(t *testing.T) {
 			{"another action", b.ID, 3, "检查参数信息"},
 		} {
 			t.Run(row.name, func(t *testing.T) {
-				if answer := refused(t, w.follow(t, a, row.user, row.action)); !strings.HasPrefix(answer.StatusMsg, row.msg) {
+				if answer := harness.Refused(t, w.follow(t, a, row.user, row.action)); !strings.HasPrefix(answer.StatusMsg, row.msg) {
 					t.Errorf("status_msg is %q", answer.StatusMsg)
 				}
 			})
@@ -98,7 +98,7 @@ func TestFollowLists(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		a, b, c, d := w.Register(t), w.Register(t), w.Register(t), w.Register(t)
 		for _, pair := range [][2]harness.Account{{a, b}, {a, c}, {b, a}, {d, a}, {d, c}} {
-			ok(t, w.follow(t, pair[0], pair[1].ID, do))
+			harness.OK(t, w.follow(t, pair[0], pair[1].ID, do))
 		}
 		nobody := harness.Account{}
 		type row struct {
@@ -132,7 +132,7 @@ func TestFollowLists(t *testing.T) {
 				}
 			})
 		}
-		ok(t, w.follow(t, b, a.ID, undo))
+		harness.OK(t, w.follow(t, b, a.ID, undo))
 		equal(t, "friends after one unfollows", len(w.friends(t, a))+len(w.friends(t, b)), 0)
 	})
 }
@@ -170,9 +170,9 @@ func TestEmptyLists(t *testing.T) {
 					t.Run(row.name, func(t *testing.T) {
 						answer := w.Get(t, list.path, row.pairs...)
 						if row.ok {
-							ok(t, answer)
+							harness.OK(t, answer)
 						} else {
-							refused(t, answer)
+							harness.Refused(t, answer)
 						}
 						if !strings.Contains(answer.Raw, empty) {
 							t.Errorf("no %s in %s", empty, answer.Raw)
@@ -188,8 +188,8 @@ func TestEmptyLists(t *testing.T) {
 func TestFriendRows(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		a, b := w.Register(t), w.Register(t)
-		ok(t, w.follow(t, a, b.ID, do))
-		ok(t, w.follow(t, b, a.ID, do))
+		harness.OK(t, w.follow(t, a, b.ID, do))
+		harness.OK(t, w.follow(t, b, a.ID, do))
 		row := func(viewer harness.Account) harness.User {
 			list := w.friends(t, viewer)
 			if len(list) != 1 {
@@ -204,7 +204,7 @@ func TestFriendRows(t *testing.T) {
 			content  string
 		}{{"A writes", a, b, "第一条"}, {"A writes again", a, b, "第二条 🎬"}, {"B answers", b, a, "回复"}} {
 			t.Run(step.name, func(t *testing.T) {
-				ok(t, w.send(t, step.from, step.to.ID, step.content))
+				harness.OK(t, w.send(t, step.from, step.to.ID, step.content))
 				for _, side := range []struct {
 					viewer harness.Account
 					kind   int

@@ -90,12 +90,12 @@ func TestOneTrace(t *testing.T) {
 	w := worlds[1]
 	author, video := w.video(t)
 	viewer := w.Register(t)
-	like := ok(t, w.Post(t, "/douyin/favorite/action/", "token", viewer.Token, "video_id", video.ID, "action_type", 1))
+	like := harness.OK(t, w.Post(t, "/douyin/favorite/action/", "token", viewer.Token, "video_id", video.ID, "action_type", 1))
 	upload, err := w.Upload(harness.NewForm().File("data", "a.mp4", clip(t)).Field("token", author.Token).Field("title", "可追踪"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ok(t, upload)
+	harness.OK(t, upload)
 	for _, row := range []struct {
 		name  string
 		id    string
@@ -160,6 +160,6 @@ func TestTraceparentIsAccepted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		equal(t, "Trace-Id", ok(t, answer).Header.Get("Trace-Id"), id)
+		equal(t, "Trace-Id", harness.OK(t, answer).Header.Get("Trace-Id"), id)
 	})
 }

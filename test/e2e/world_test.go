@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -62,14 +61,14 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	defer func() { err = errors.Join(err, end(embedded)) }()
+	defer func() { err = errors.Join(err, harness.End(embedded)) }()
 	cluster, err := local.StartCluster(ctx, filepath.Join(dir, "cluster"), local.ClusterOptions{Program: program, Instances: 2, Env: patience})
 	if err != nil {
 		return 1, err
 	}
 	defer func() {
 		for _, part := range cluster.Parts {
-			err = errors.Join(err, end(part))
+			err = errors.Join(err, harness.End(part))
 		}
 		err = errors.Join(err, cluster.Stop())
 	}()
@@ -78,23 +77,6 @@ func run(m *testing.M) (code int, err error) {
 		{App: harness.NewApp(cluster.Base), mode: "cluster", cluster: cluster, parts: cluster.Parts},
 	}
 	return m.Run(), nil
-}
-
-// end stops a process of ours and looks for what must never be in its log.
-func end(s *local.Server) error {
-	if err := s.Stop(); err != nil {
-		return err
-	}
-	log, err := os.ReadFile(filepath.Join(s.Dir, "log"))
-	if err != nil {
-		return err
-	}
-	for _, never := range []string{"DATA RACE", "panic", "pass1234", "eyJhbGciOi"} {
-		if at := strings.Index(string(log), never); at >= 0 {
-			return fmt.Errorf("%s logged %q: %.2000s", s.Name, never, log[max(0, at-200):])
-		}
-	}
-	return nil
 }
 
 // each runs the test in both modes.
@@ -106,33 +88,6 @@ func each(t *testing.T, test func(t *testing.T, w *world)) {
 			test(t, w)
 		})
 	}
-}
-
-// ok fails the test unless the answer is a success.
-func ok(t *testing.T, answer harness.Answer) harness.Answer {
-	t.Helper()
-	if answer.HTTP != 200 || answer.StatusCode != 0 {
-		t.Fatalf("refused: HTTP %d %s", answer.HTTP, answer.Raw)
-	}
-	return answer
-}
-
-// refused fails the test unless the answer is a clear refusal: HTTP 200, a
-// status_code, and a text for people without internals (API §1.3).
-func refused(t *testing.T, answer harness.Answer) harness.Answer {
-	t.Helper()
-	if answer.HTTP != 200 || answer.StatusCode == 0 || answer.StatusMsg == "" {
-		t.Errorf("not a clear refusal: HTTP %d %s", answer.HTTP, answer.Raw)
-	}
-	if !strings.HasPrefix(answer.Header.Get("Content-Type"), "application/json; charset=utf-8") {
-		t.Errorf("content type %q", answer.Header.Get("Content-Type"))
-	}
-	for _, internal := range []string{"rpc", "sql", "SQL", "goroutine", "error", "127.0.0.1"} {
-		if strings.Contains(answer.StatusMsg, internal) {
-			t.Errorf("the text shows internals: %q", answer.StatusMsg)
-		}
-	}
-	return answer
 }
 
 // soon waits for what follows a write within a second (DESIGN §5, promise 3),

@@ -88,23 +88,17 @@ func asRoot(ctx context.Context, command ...string) error {
 
 // hurt drives the load while the process suffers, then expects everything in order
 // without a restart.
-func (a *alone) hurt(ctx context.Context, r *run, rate int, what string, suffer func() error) error {
+func (a *alone) hurt(ctx context.Context, r *run, rate int, what string, suffer func() error) (err error) {
 	pid := a.process.PIDs()[0]
-	loading, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		r.samples = a.drive(loading, append(mixed, request{"upload", upload}), rate)
-	}()
-	err := r.hold(ctx, 5*time.Second)
-	if err == nil {
-		err = r.during(what, suffer)
-	}
-	if err == nil {
-		err = r.hold(ctx, 15*time.Second)
-	}
-	stop()
-	<-done
+	r.samples, err = a.driveWhile(ctx, append(mixed, request{"upload", upload}), rate, func() error {
+		if err := r.hold(ctx, 5*time.Second); err != nil {
+			return err
+		}
+		if err := r.during(what, suffer); err != nil {
+			return err
+		}
+		return r.hold(ctx, 15*time.Second)
+	})
 	if err != nil {
 		return err
 	}
@@ -189,29 +183,23 @@ func fewDescriptors(ctx context.Context, r *run, rate int) error {
 }
 
 // soak lets the system work for long and looks at what grows.
-func soak(ctx context.Context, r *run, rate int) error {
-	loading, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		r.samples = r.drive(loading, mixed, rate)
-	}()
-	err := r.hold(ctx, 4*time.Minute) // pools and caches fill
-	looks := []map[string]vitals{}
-	for n := 0; n < 5 && err == nil; n++ {
-		look := map[string]vitals{}
-		for _, part := range r.cluster.Parts {
-			if look[part.Name], err = examine(part); err != nil {
-				break
+func soak(ctx context.Context, r *run, rate int) (err error) {
+	var looks []map[string]vitals
+	r.samples, err = r.driveWhile(ctx, mixed, rate, func() (err error) {
+		for range 5 {
+			if err := r.hold(ctx, 4*time.Minute); err != nil { // at first pools and caches fill
+				return err
 			}
+			look := map[string]vitals{}
+			for _, part := range r.cluster.Parts {
+				if look[part.Name], err = examine(part); err != nil {
+					return err
+				}
+			}
+			looks = append(looks, look)
 		}
-		looks = append(looks, look)
-		if err == nil {
-			err = r.hold(ctx, 4*time.Minute)
-		}
-	}
-	stop()
-	<-done
+		return r.hold(ctx, 4*time.Minute)
+	})
 	if err != nil {
 		return err
 	}

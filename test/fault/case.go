@@ -160,22 +160,16 @@ func (r *run) perform(ctx context.Context, c faultCase, rate int) (loaded time.D
 }
 
 // underLoad drives the load, hurts, and lets it go on for a while.
-func (r *run) underLoad(ctx context.Context, c faultCase, rate int) error {
-	loading, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		r.samples = r.drive(loading, c.mix, rate)
-	}()
-	err := r.hold(ctx, c.before)
-	if err == nil {
-		err = c.hurt(ctx, r)
-	}
-	if err == nil {
-		err = r.hold(ctx, c.after)
-	}
-	stop()
-	<-done
+func (r *run) underLoad(ctx context.Context, c faultCase, rate int) (err error) {
+	r.samples, err = r.driveWhile(ctx, c.mix, rate, func() error {
+		if err := r.hold(ctx, c.before); err != nil {
+			return err
+		}
+		if err := c.hurt(ctx, r); err != nil {
+			return err
+		}
+		return r.hold(ctx, c.after)
+	})
 	return err
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -162,12 +160,12 @@ func (r *run) killed(ctx context.Context, name string, down time.Duration) error
 func handedOverAgain(r *run) (figure string, wrong []string) {
 	n := 0
 	for _, part := range r.cluster.Parts {
-		log, err := os.ReadFile(filepath.Join(part.Dir, "log"))
+		log, err := part.Log()
 		if err != nil {
 			return "", []string{err.Error()}
 		}
-		for _, found := range again.FindAllSubmatch(log, -1) {
-			messages, _ := strconv.Atoi(string(found[1])) // of digits
+		for _, found := range again.FindAllStringSubmatch(log, -1) {
+			messages, _ := strconv.Atoi(found[1]) // of digits
 			n += messages
 		}
 	}

@@ -77,6 +77,17 @@ func (w *world) drive(ctx context.Context, mix []request, rate int) []sample {
 	}
 }
 
+// driveWhile drives a load until do returns, and returns its samples when the last
+// is answered.
+func (w *world) driveWhile(ctx context.Context, mix []request, rate int, do func() error) ([]sample, error) {
+	loading, stop := context.WithCancel(ctx)
+	done := make(chan []sample)
+	go func() { done <- w.drive(loading, mix, rate) }()
+	err := do()
+	stop()
+	return <-done, err
+}
+
 func (w *world) send(kind request, due time.Time) sample {
 	s := sample{request: kind.name, due: due, sent: time.Now()}
 	answer, err := kind.send(w)

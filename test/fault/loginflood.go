@@ -10,33 +10,20 @@ import (
 )
 
 // loginFlood compares feeds without and with a flood of logins beside them.
-func loginFlood(ctx context.Context, r *run, rate int) error {
-	loading, stop := context.WithCancel(ctx)
-	defer stop()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		r.samples = r.drive(loading, pages, rate)
-	}()
-	if err := r.hold(ctx, 3*time.Second); err != nil { // caches warm
-		return err
-	}
-	err := r.during("calm", func() error { return r.hold(ctx, 15*time.Second) })
+func loginFlood(ctx context.Context, r *run, rate int) (err error) {
 	var logins []sample
-	if err == nil {
-		err = r.during("flood", func() error {
-			flooding, end := context.WithCancel(ctx)
-			defer end()
-			logged := make(chan []sample)
-			go func() { logged <- r.drive(flooding, []request{{"login", login}}, r.some(300)) }()
-			err := r.hold(ctx, 20*time.Second)
-			end()
-			logins = <-logged
+	r.samples, err = r.driveWhile(ctx, pages, rate, func() error {
+		if err := r.hold(ctx, 3*time.Second); err != nil { // caches warm
+			return err
+		}
+		if err := r.during("calm", func() error { return r.hold(ctx, 15*time.Second) }); err != nil {
+			return err
+		}
+		return r.during("flood", func() (err error) {
+			logins, err = r.driveWhile(ctx, []request{{"login", login}}, r.some(300), func() error { return r.hold(ctx, 20*time.Second) })
 			return err
 		})
-	}
-	stop()
-	<-done
+	})
 	if err != nil {
 		return err
 	}

@@ -37,23 +37,20 @@ func overload(ctx context.Context, r *run, _ int) (err error) {
 	defer crowd.disperse()
 	circuits := r.opened()
 	var early, late vitals
-	err = r.during("overload", func() error {
-		loading, stop := context.WithCancel(ctx)
-		defer stop()
-		done := make(chan []sample)
-		go func() { done <- r.drive(loading, mixed, 2*peak) }()
-		err := r.hold(ctx, 20*time.Second)
-		if err == nil {
-			early, err = examine(r.gateway())
-		}
-		if err == nil {
-			err = r.hold(ctx, 40*time.Second)
-		}
-		if err == nil {
+	err = r.during("overload", func() (err error) {
+		r.samples, err = r.driveWhile(ctx, mixed, 2*peak, func() (err error) {
+			if err := r.hold(ctx, 20*time.Second); err != nil {
+				return err
+			}
+			if early, err = examine(r.gateway()); err != nil {
+				return err
+			}
+			if err := r.hold(ctx, 40*time.Second); err != nil {
+				return err
+			}
 			late, err = examine(r.gateway())
-		}
-		stop()
-		r.samples = <-done
+			return err
+		})
 		return err
 	})
 	if err != nil {
@@ -101,13 +98,7 @@ func (r *run) recovered(ctx context.Context, peak int) error {
 	if err := r.hold(ctx, 5*time.Second); err != nil {
 		return err
 	}
-	calm, stop := context.WithCancel(ctx)
-	defer stop()
-	done := make(chan []sample)
-	go func() { done <- r.drive(calm, mixed, max(1, peak/4)) }()
-	err := r.hold(ctx, 5*time.Second)
-	stop()
-	after := <-done
+	after, err := r.driveWhile(ctx, mixed, max(1, peak/4), func() error { return r.hold(ctx, 5*time.Second) })
 	if n := count(after, func(s sample) bool { return s.outcome != served }); n*1000 > len(after) && !r.scale.patient {
 		err = errors.Join(err, fmt.Errorf("%d of %d were not served after the overload", n, len(after)))
 	}
@@ -141,11 +132,11 @@ func (r *run) peak(ctx context.Context) int {
 
 // opened counts the circuits that the gateway's log says have opened.
 func (r *run) opened() int {
-	log, err := os.ReadFile(r.gateway().Dir + "/log")
+	log, err := r.gateway().Log()
 	if err != nil {
 		return 0
 	}
-	return strings.Count(string(log), `"circuit opened"`)
+	return strings.Count(log, `"circuit opened"`)
 }
 
 // oneCore leaves one core to all that is not this process, so that the load does

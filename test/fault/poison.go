@@ -42,7 +42,7 @@ func poisoned(ctx context.Context, r *run) error {
 	first := "unreadable-0-" + strconv.Itoa(before)
 	for id, reason := range map[string]string{
 		first: "decoding message", "strange-0-" + strconv.Itoa(before): "unknown type",
-		"strange-2-" + strconv.Itoa(before): "video", "panic-0-" + strconv.Itoa(before): "panic: provoked",
+		"strange-2-" + strconv.Itoa(before): "video", "provoked-0-" + strconv.Itoa(before): "panic: provoked",
 	} {
 		shown, err := r.backbeat(ctx, "dead", "show", id)
 		if err != nil {
@@ -99,7 +99,7 @@ func (r *run) poison(ctx context.Context, each, panics int) (err error) {
 			faults = append(faults, put(video.PublishQueue.Name, "strange", n, "video.publish/1", missing))
 		}
 		if n < panics {
-			faults = append(faults, put(likes, "panic", n, "panic", good))
+			faults = append(faults, put(likes, "provoked", n, "panic", good))
 		}
 		if err := errors.Join(faults...); err != nil {
 			return err

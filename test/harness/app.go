@@ -232,11 +232,14 @@ func (a *App) PublishAndAwait(tb testing.TB, as Account, path, title string) Vid
 	return found
 }
 
+// password is every registered account's.
+const password = "pass1234"
+
 // Register makes an account with a name nobody has.
 func (a *App) Register(tb testing.TB) Account {
 	tb.Helper()
 	name := "u" + strings.ToLower(rand.Text())
-	account := Account{Name: name, Password: "pass1234"}
+	account := Account{Name: name, Password: password}
 	answer := a.Post(tb, "/douyin/user/register/", "username", name, "password", account.Password)
 	if answer.StatusCode != 0 {
 		tb.Fatalf("registering: %s", answer.Raw)

@@ -94,9 +94,9 @@ func private(tb testing.TB, s *local.Server) {
 	})
 }
 
-// folder is a temporary folder that other users can enter (PostgreSQL runs as
-// one of its own) and that goes with the test.
-func folder(tb testing.TB) string {
+// Folder returns an empty folder that other users can enter, as servers and ffmpeg
+// run under their own, and that goes with the test.
+func Folder(tb testing.TB) string {
 	tb.Helper()
 	dir, err := newFolder()
 	check(tb, err)

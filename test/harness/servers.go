@@ -57,7 +57,7 @@ func manage(ctx context.Context, method, url string) error {
 // RabbitMQServer returns a server of the test's own, to be killed at will.
 func RabbitMQServer(tb testing.TB) *local.RabbitMQ {
 	tb.Helper()
-	s, err := startRabbitMQ(tb.Context(), folder(tb))
+	s, err := startRabbitMQ(tb.Context(), Folder(tb))
 	check(tb, err)
 	private(tb, s.Server)
 	return s
@@ -66,7 +66,7 @@ func RabbitMQServer(tb testing.TB) *local.RabbitMQ {
 // Redis returns a server of the test's own. Its URL is its address.
 func Redis(tb testing.TB) *local.Server {
 	tb.Helper()
-	s, err := local.StartRedis(tb.Context(), folder(tb), local.Options{})
+	s, err := local.StartRedis(tb.Context(), Folder(tb), local.Options{})
 	check(tb, err)
 	private(tb, s)
 	return s
@@ -75,7 +75,7 @@ func Redis(tb testing.TB) *local.Server {
 // Etcd returns a server of the test's own. Its URL is its address.
 func Etcd(tb testing.TB) *local.Server {
 	tb.Helper()
-	s, err := local.StartEtcd(tb.Context(), folder(tb), local.Options{})
+	s, err := local.StartEtcd(tb.Context(), Folder(tb), local.Options{})
 	check(tb, err)
 	private(tb, s)
 	return s
@@ -84,7 +84,7 @@ func Etcd(tb testing.TB) *local.Server {
 // Jaeger returns a server of the test's own.
 func Jaeger(tb testing.TB) *local.Jaeger {
 	tb.Helper()
-	s, err := local.StartJaeger(tb.Context(), folder(tb), local.Options{})
+	s, err := local.StartJaeger(tb.Context(), Folder(tb), local.Options{})
 	check(tb, err)
 	private(tb, s.Server)
 	return s
@@ -103,7 +103,7 @@ type Bucket struct {
 // S3 returns an empty bucket on a server of the test's own.
 func S3(tb testing.TB) Bucket {
 	tb.Helper()
-	s, err := local.StartS3(tb.Context(), folder(tb), local.Options{})
+	s, err := local.StartS3(tb.Context(), Folder(tb), local.Options{})
 	check(tb, err)
 	private(tb, s.Server)
 	client, err := minio.New(s.Addr, &minio.Options{Creds: credentials.NewStaticV4(s.AccessKey, s.SecretKey, "")})

@@ -53,7 +53,7 @@ func Postgres(tb testing.TB) (dsn string) {
 // URL is the DSN of an empty database.
 func MariaDBServer(tb testing.TB) *local.Server {
 	tb.Helper()
-	s, err := startMariaDB(tb.Context(), folder(tb))
+	s, err := startMariaDB(tb.Context(), Folder(tb))
 	check(tb, err)
 	private(tb, s)
 	return s
@@ -63,7 +63,7 @@ func MariaDBServer(tb testing.TB) *local.Server {
 // URL is the DSN of an empty database.
 func PostgresServer(tb testing.TB) *local.Server {
 	tb.Helper()
-	s, err := startPostgres(tb.Context(), folder(tb))
+	s, err := startPostgres(tb.Context(), Folder(tb))
 	check(tb, err)
 	private(tb, s)
 	return s

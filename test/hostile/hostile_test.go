@@ -54,26 +54,15 @@ func open(t *testing.T) *site {
 	t.Helper()
 	program, err := harness.Program()
 	check(t, err)
-	dir, err := os.MkdirTemp("", "backbeat-hostile-")
-	check(t, err)
-	t.Cleanup(func() { check(t, os.RemoveAll(dir)) })
+	dir := harness.Folder(t)
 	temp := filepath.Join(dir, "temp")
-	// Whoever ffmpeg runs as passes through.
-	check(t, os.Chmod(dir, 0o755))
 	check(t, os.Mkdir(temp, 0o755))
 	admin := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
 	server, err := local.StartEmbedded(t.Context(), filepath.Join(dir, "embedded"), program, []string{
 		"TMPDIR=" + temp, "BACKBEAT_ADMIN_LISTEN=" + admin, "BACKBEAT_RPC_READ_BUDGET=3s", "BACKBEAT_RPC_WRITE_BUDGET=5s",
 	}, local.Options{})
 	check(t, err)
-	t.Cleanup(func() {
-		check(t, server.Stop())
-		log, err := os.ReadFile(filepath.Join(server.Dir, "log"))
-		check(t, err)
-		if at := max(bytes.Index(log, []byte("DATA RACE")), bytes.Index(log, []byte("panic"))); at >= 0 {
-			t.Errorf("it logged %.2000s", log[at:])
-		}
-	})
+	t.Cleanup(func() { check(t, harness.End(server)) })
 	good := hostile.Clip(t, harness.ClipOptions{Seconds: 1, Silent: true, Width: 64, Height: 64})
 	return &site{App: harness.NewApp(server.URL), server: server, admin: admin, temp: temp, good: good}
 }

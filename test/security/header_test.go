@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"backbeat/app/gateway"
+	"backbeat/test/harness"
 )
 
 // fetch returns an answer of any kind.
@@ -130,7 +131,7 @@ func TestHostsDoNotPoisonPages(t *testing.T) {
 		})
 	}
 	for range 60 {
-		answer := ok(t, shared.Get(t, "/douyin/feed/"))
+		answer := harness.OK(t, shared.Get(t, "/douyin/feed/"))
 		if strings.Contains(answer.Raw, "evil") || len(answer.VideoList) == 0 || !strings.Contains(answer.Raw, `"play_url":"http://`+honest+"/media/") {
 			t.Errorf("the page is poisoned: %.500s", answer.Raw)
 			break

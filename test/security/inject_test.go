@@ -41,7 +41,7 @@ func TestInjectedText(t *testing.T) {
 			if answer.StatusCode != 0 {
 				return answer, ""
 			}
-			login := ok(t, shared.Post(t, "/douyin/user/login/", "username", text, "password", "pass1234"))
+			login := harness.OK(t, shared.Post(t, "/douyin/user/login/", "username", text, "password", "pass1234"))
 			equal(t, "who logged in", login.UserID, answer.UserID)
 			return answer, shared.Profile(t, harness.Account{Token: answer.Token}, answer.UserID).Name
 		}},
@@ -50,12 +50,12 @@ func TestInjectedText(t *testing.T) {
 			if answer.StatusCode != 0 {
 				return answer, ""
 			}
-			list := ok(t, shared.Get(t, "/douyin/comment/list/", "video_id", s.video.ID)).CommentList
+			list := harness.OK(t, shared.Get(t, "/douyin/comment/list/", "video_id", s.video.ID)).CommentList
 			at := slices.IndexFunc(list, func(c harness.Comment) bool { return c.ID == answer.Comment.ID })
 			if at < 0 {
 				t.Fatalf("the comment is not listed")
 			}
-			ok(t, shared.Post(t, "/douyin/comment/action/", "token", s.other.Token, "video_id", s.video.ID, "action_type", 2, "comment_id", answer.Comment.ID))
+			harness.OK(t, shared.Post(t, "/douyin/comment/action/", "token", s.other.Token, "video_id", s.video.ID, "action_type", 2, "comment_id", answer.Comment.ID))
 			return answer, list[at].Content
 		}},
 		{"content", func(t *testing.T, s *scene, text string) (harness.Answer, string) {
@@ -63,7 +63,7 @@ func TestInjectedText(t *testing.T) {
 			if answer.StatusCode != 0 {
 				return answer, ""
 			}
-			chat := ok(t, shared.Get(t, "/douyin/message/chat/", "token", s.other.Token, "to_user_id", s.friend.ID)).MessageList
+			chat := harness.OK(t, shared.Get(t, "/douyin/message/chat/", "token", s.other.Token, "to_user_id", s.friend.ID)).MessageList
 			return answer, chat[len(chat)-1].Content
 		}},
 	}
@@ -74,7 +74,7 @@ func TestInjectedText(t *testing.T) {
 				answer, back := f.write(t, s, text)
 				switch {
 				case answer.StatusCode != 0:
-					refused(t, answer)
+					harness.Refused(t, answer)
 				case back != text && back != strings.TrimSpace(text): // names are trimmed
 					t.Errorf("%q became %q", text, back)
 				}
@@ -84,7 +84,7 @@ func TestInjectedText(t *testing.T) {
 	t.Run("password", func(t *testing.T) {
 		for _, injection := range injections[:8] { // each costs a hash
 			answer := shared.Post(t, "/douyin/user/login/", "username", s.owner.Name, "password", injection)
-			equal(t, "status_msg", refused(t, answer).StatusMsg, "用户名或密码错误")
+			equal(t, "status_msg", harness.Refused(t, answer).StatusMsg, "用户名或密码错误")
 		}
 	})
 	t.Run("title and file name", func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestInjectedText(t *testing.T) {
 			uploader := shared.Register(t)
 			answer, err := shared.Upload(harness.NewForm().File("data", "../../'; DROP TABLE videos;--\r\nFORGED.mp4", tiny(t)).Field("token", uploader.Token).Field("title", title))
 			check(t, err)
-			ok(t, answer)
+			harness.OK(t, answer)
 			works := shared.Get(t, "/douyin/publish/list/", "token", uploader.Token).VideoList
 			if len(works) != 1 || works[0].Title != title || strings.Contains(works[0].PlayURL, "DROP") {
 				t.Errorf("%q became %+v", title, works)
@@ -102,7 +102,7 @@ func TestInjectedText(t *testing.T) {
 		}
 	})
 	equal(t, "what the owner has", s.state(t), before)
-	ok(t, shared.Post(t, "/douyin/user/login/", "username", s.owner.Name, "password", s.owner.Password))
+	harness.OK(t, shared.Post(t, "/douyin/user/login/", "username", s.owner.Name, "password", s.owner.Password))
 }
 
 // Every parameter of every route, its path and its headers: what is no text is
@@ -138,7 +138,7 @@ func TestInjectedParameters(t *testing.T) {
 		for _, name := range []string{"User-Agent", "Referer", "X-Forwarded-For", "Traceparent", "Uber-Trace-Id", "Origin", "Cookie", "Range"} {
 			headers.Set(name, strings.Map(printable, injection))
 		}
-		ok(t, send(t, shared.App, http.MethodGet, "/douyin/feed/", "", headers, "", ""))
+		harness.OK(t, send(t, shared.App, http.MethodGet, "/douyin/feed/", "", headers, "", ""))
 		for _, path := range []string{"/", "/douyin/feed/", "/media/"} {
 			request, err := http.NewRequest(http.MethodGet, shared.Base, nil)
 			check(t, err)
@@ -166,7 +166,7 @@ func printable(r rune) rune {
 // program wrote, without a control character that a terminal would obey.
 func wholeLog(t *testing.T) {
 	t.Helper()
-	lines := bufio.NewScanner(strings.NewReader(shared.log()))
+	lines := bufio.NewScanner(strings.NewReader(shared.log(t)))
 	lines.Buffer(nil, 1<<20)
 	entries := 0
 	for lines.Scan() {

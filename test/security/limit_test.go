@@ -170,7 +170,7 @@ func TestRateLimits(t *testing.T) {
 		for _, name := range []string{known.Name, "u" + unique()} {
 			var codes []string
 			for range 10 {
-				answer := refused(t, login(name, "wrong"))
+				answer := harness.Refused(t, login(name, "wrong"))
 				codes = append(codes, answer.StatusMsg)
 				if limited(answer) {
 					t.Errorf("%s was slowed after %d failures", name, len(codes)-1)
@@ -181,7 +181,7 @@ func TestRateLimits(t *testing.T) {
 			for range 12 {
 				login(name, "wrong")
 			}
-			answer := refused(t, login(name, known.Password))
+			answer := harness.Refused(t, login(name, known.Password))
 			if !limited(answer) {
 				t.Errorf("%s is not slowed after ten failures: %s", name, answer.Raw)
 			}
@@ -190,7 +190,7 @@ func TestRateLimits(t *testing.T) {
 		if !slices.Equal(told[0], told[1]) {
 			t.Errorf("a name that exists is told %q, one that does not %q", told[0], told[1])
 		}
-		ok(t, login(bystander.Name, bystander.Password))
+		harness.OK(t, login(bystander.Name, bystander.Password))
 	})
 }
 

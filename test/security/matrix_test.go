@@ -28,12 +28,12 @@ func newScene(t *testing.T) *scene {
 	t.Helper()
 	s := &scene{owner: shared.Register(t), other: shared.Register(t)}
 	s.friend, s.video = published(t)
-	ok(t, shared.Post(t, "/douyin/favorite/action/", "token", s.owner.Token, "video_id", s.video.ID, "action_type", 1))
-	s.comment = ok(t, shared.Post(t, "/douyin/comment/action/", "token", s.owner.Token, "video_id", s.video.ID, "action_type", 1, "comment_text", "我的")).Comment.ID
-	ok(t, shared.Post(t, "/douyin/comment/action/", "token", s.friend.Token, "video_id", s.video.ID, "action_type", 1, "comment_text", "作者的"))
-	ok(t, shared.Post(t, "/douyin/relation/action/", "token", s.owner.Token, "to_user_id", s.friend.ID, "action_type", 1))
-	ok(t, shared.Post(t, "/douyin/relation/action/", "token", s.friend.Token, "to_user_id", s.owner.ID, "action_type", 1))
-	ok(t, shared.Post(t, "/douyin/message/action/", "token", s.owner.Token, "to_user_id", s.friend.ID, "action_type", 1, "content", words))
+	harness.OK(t, shared.Post(t, "/douyin/favorite/action/", "token", s.owner.Token, "video_id", s.video.ID, "action_type", 1))
+	s.comment = harness.OK(t, shared.Post(t, "/douyin/comment/action/", "token", s.owner.Token, "video_id", s.video.ID, "action_type", 1, "comment_text", "我的")).Comment.ID
+	harness.OK(t, shared.Post(t, "/douyin/comment/action/", "token", s.friend.Token, "video_id", s.video.ID, "action_type", 1, "comment_text", "作者的"))
+	harness.OK(t, shared.Post(t, "/douyin/relation/action/", "token", s.owner.Token, "to_user_id", s.friend.ID, "action_type", 1))
+	harness.OK(t, shared.Post(t, "/douyin/relation/action/", "token", s.friend.Token, "to_user_id", s.owner.ID, "action_type", 1))
+	harness.OK(t, shared.Post(t, "/douyin/message/action/", "token", s.owner.Token, "to_user_id", s.friend.ID, "action_type", 1, "content", words))
 	return s
 }
 
@@ -43,17 +43,17 @@ func (s *scene) state(t *testing.T) string {
 	me := s.owner.Token
 	profile := shared.Get(t, "/douyin/user/", "token", me, "user_id", s.owner.ID)
 	var mine int
-	for _, c := range ok(t, shared.Get(t, "/douyin/comment/list/", "token", me, "video_id", s.video.ID)).CommentList {
+	for _, c := range harness.OK(t, shared.Get(t, "/douyin/comment/list/", "token", me, "video_id", s.video.ID)).CommentList {
 		if c.User.ID == s.owner.ID {
 			mine++
 		}
 	}
 	return fmt.Sprintf("%s: %d likes, %d works, %d comments, %d follows, %d followers, %d messages", profile.User.Name,
-		len(ok(t, shared.Get(t, "/douyin/favorite/list/", "token", me)).VideoList),
-		len(ok(t, shared.Get(t, "/douyin/publish/list/", "token", me)).VideoList), mine,
-		len(ok(t, shared.Get(t, "/douyin/relation/follow/list/", "token", me)).UserList),
-		len(ok(t, shared.Get(t, "/douyin/relation/follower/list/", "token", me)).UserList),
-		len(ok(t, shared.Get(t, "/douyin/message/chat/", "token", me, "to_user_id", s.friend.ID)).MessageList))
+		len(harness.OK(t, shared.Get(t, "/douyin/favorite/list/", "token", me)).VideoList),
+		len(harness.OK(t, shared.Get(t, "/douyin/publish/list/", "token", me)).VideoList), mine,
+		len(harness.OK(t, shared.Get(t, "/douyin/relation/follow/list/", "token", me)).UserList),
+		len(harness.OK(t, shared.Get(t, "/douyin/relation/follower/list/", "token", me)).UserList),
+		len(harness.OK(t, shared.Get(t, "/douyin/message/chat/", "token", me, "to_user_id", s.friend.ID)).MessageList))
 }
 
 // outcome is what one who asks gets.

@@ -24,8 +24,8 @@ func TestSecretsOfPeople(t *testing.T) {
 	user := shared.Register(t)
 	password := hush + unique()[:8]
 	name := "u" + unique()
-	made := ok(t, shared.Post(t, "/douyin/user/register/", "username", name, "password", password))
-	ok(t, shared.Post(t, "/douyin/user/login/", "username", name, "password", password))
+	made := harness.OK(t, shared.Post(t, "/douyin/user/register/", "username", name, "password", password))
+	harness.OK(t, shared.Post(t, "/douyin/user/login/", "username", name, "password", password))
 	for _, route := range gateway.Routes() {
 		for _, token := range []string{user.Token, user.Token + hush, hush, "eyJhbGciOi" + hush, "%zz" + hush} {
 			query := "token=" + url.QueryEscape(token) + "&username=" + name + "&password=" + hush + "&user_id=x&video_id=" + hush + "&to_user_id=" + hush + "&action_type=" + hush
@@ -47,14 +47,14 @@ func TestSecretsOfPeople(t *testing.T) {
 	// Spans are sent every second or so.
 	harness.Eventually(t, 20*time.Second, func() error {
 		for _, span := range []string{"POST /douyin/user/login/", "user.Login", "POST /douyin/message/action/"} {
-			if !strings.Contains(collected.text(), span) {
+			if !strings.Contains(collected.String(), span) {
 				return fmt.Errorf("no span %q", span)
 			}
 		}
 		return nil
 	}, "spans of the requests")
-	check(t, secretIn("a span", collected.text()))
-	check(t, secretIn("the log", shared.log()))
+	check(t, harness.Inspect("a span", collected.String(), hushed...))
+	check(t, harness.Inspect("the log", shared.log(t), hushed...))
 }
 
 // backbeat runs the program with a command until it ends or has printed what until

@@ -46,7 +46,7 @@ func dribble(conn net.Conn, beginning string, stop <-chan struct{}) (held time.D
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
 	w := start(t, "BACKBEAT_LIMITS_CONCURRENCY=8")
-	ok(t, w.Get(t, "/douyin/feed/"))
+	harness.OK(t, w.Get(t, "/douyin/feed/"))
 	user := w.Register(t)
 	const each = 60
 	const form = "POST %s HTTP/1.1\r\nHost: a.test\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 5000\r\n\r\ntoken="
@@ -123,5 +123,5 @@ func TestEndlessHeader(t *testing.T) {
 	if errors.Is(err, os.ErrDeadlineExceeded) || err == nil && !strings.HasPrefix(string(answer), "HTTP/1.1 431") {
 		t.Errorf("answered %.100q, %v", answer, err)
 	}
-	ok(t, shared.Get(t, "/douyin/feed/"))
+	harness.OK(t, shared.Get(t, "/douyin/feed/"))
 }

@@ -125,7 +125,7 @@ func TestSmuggledIdentities(t *testing.T) {
 		}
 		answer, err := shared.Upload(form.Field("token", s.owner.Token).File("data", "a.mp4", tiny(t)).Field("title", "谁的"))
 		check(t, err)
-		ok(t, answer)
+		harness.OK(t, answer)
 		equal(t, "works of the attacker", len(shared.Get(t, "/douyin/publish/list/", "token", s.other.Token).VideoList), 1)
 	})
 	equal(t, "what the victim has", s.state(t), before)
@@ -148,7 +148,7 @@ func TestRepeatedParameters(t *testing.T) {
 		if row.body != "" {
 			kind = urlencoded
 		}
-		ok(t, send(t, shared.App, http.MethodPost, "/douyin/message/action/", fill("token="+sender.Token+"&action_type=1&"+row.query), nil, kind, fill(row.body)))
+		harness.OK(t, send(t, shared.App, http.MethodPost, "/douyin/message/action/", fill("token="+sender.Token+"&action_type=1&"+row.query), nil, kind, fill(row.body)))
 		chat := shared.Get(t, "/douyin/message/chat/", "token", sender.Token, "to_user_id", one.ID).MessageList
 		if len(chat) != i+1 || chat[i].Content != "a" {
 			t.Fatalf("%s | %s: the chat is %+v", row.query, row.body, chat)

@@ -127,11 +127,11 @@ func TestHostileTokens(t *testing.T) {
 			} {
 				answer, err := shared.Try(route.method, route.path, harness.Query(append(route.pairs, "token", token)...))
 				check(t, err)
-				refused(t, answer)
+				harness.Refused(t, answer)
 				equal(t, route.path+": status_code", answer.StatusCode, unauthenticated)
 				equal(t, route.path+": status_msg", answer.StatusMsg, "token验证失败，请重新登录")
 			}
-			feed := ok(t, shared.Get(t, "/douyin/feed/", "token", token))
+			feed := harness.OK(t, shared.Get(t, "/douyin/feed/", "token", token))
 			if strings.Contains(feed.Raw, liked) || strings.Contains(feed.Raw, followed) {
 				t.Errorf("the feed is the owner's: %.300s", feed.Raw)
 			}
@@ -191,7 +191,7 @@ func TestKeyRotation(t *testing.T) {
 					t.Errorf("the %s token: %s", one.name, answer.Raw)
 				}
 			}
-			login := ok(t, w.Post(t, "/douyin/user/login/", "username", user.Name, "password", user.Password))
+			login := harness.OK(t, w.Post(t, "/douyin/user/login/", "username", user.Name, "password", user.Password))
 			header, err := base64.RawURLEncoding.DecodeString(strings.Split(login.Token, ".")[0])
 			check(t, err)
 			var said struct{ Kid string }
