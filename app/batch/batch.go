@@ -11,6 +11,17 @@ import (
 // Max is how many ids one batch RPC carries at most.
 const Max = 500
 
+// MaxViewers is for how many viewers one RPC asks at most.
+const MaxViewers = 100
+
+// CheckViewers returns an Invalid error for more than MaxViewers.
+func CheckViewers(n int) error {
+	if n > MaxViewers {
+		return errs.New(errs.Invalid, "一次查询的数量过多")
+	}
+	return nil
+}
+
 // Check returns an Invalid error for more than Max ids, or for an id that is not
 // positive.
 func Check(ids []int64) error {

@@ -12,6 +12,9 @@ import (
 // circuits open by the number of calls that fail.
 const GatherFor = 10 * time.Millisecond
 
+// errIncomplete is what those get whose round left questions without an answer.
+var errIncomplete = errors.New("a round answered too little")
+
 // errPanicked is what those get who waited for a round that panicked.
 var errPanicked = errors.New("a round panicked")
 
@@ -67,10 +70,14 @@ func (g *Group[Q, A]) Do(ctx context.Context, q Q) (answer A, err error) {
 			return answer, ctx.Err()
 		}
 	}
-	if at < len(r.answers) {
-		answer = r.answers[at]
+	switch {
+	case at < len(r.answers):
+		return r.answers[at], r.err
+	case r.err == nil:
+		return answer, errIncomplete
+	default:
+		return answer, r.err
 	}
-	return answer, r.err
 }
 
 // play gathers until the round before has ended, then runs.

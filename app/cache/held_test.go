@@ -257,11 +257,11 @@ func TestVersionsShowWhatWasAcknowledged(t *testing.T) {
 	}
 	read := func(by *instance) int64 {
 		t.Helper()
-		version, err := by.versions.Get(t.Context(), 1)
+		versions, err := by.versions.Get(t.Context(), 1)
 		if err != nil {
 			return store.Load()
 		}
-		got, err := by.held.Get(t.Context(), key{1, version})
+		got, err := by.held.Get(t.Context(), key{1, versions[0]})
 		if err != nil {
 			t.Fatal(err)
 		}

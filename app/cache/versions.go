@@ -50,40 +50,58 @@ type Version struct{ made, epoch uint64 }
 // Number is the version as callers of other processes know it, 0 for none.
 func (v Version) Number() uint64 { return v.made }
 
-// Get returns the version of a number, made if there is none. With an error there
-// is none to be had: nothing that is held may be taken, nor what is read now be
-// held.
-func (v *Versions) Get(ctx context.Context, id int64) (Version, error) {
+// Get returns the versions of ids, made where there are none. With an error
+// there are none to be had: nothing that is held may be taken, nor what is read now
+// be held.
+func (v *Versions) Get(ctx context.Context, ids ...int64) ([]Version, error) {
 	if v.now().UnixNano() < v.rests.Load() {
-		return Version{}, errs.New(errs.Unavailable, "")
+		return nil, errs.New(errs.Unavailable, "")
 	}
 	bounded, cancel := context.WithTimeout(ctx, versionTimeout)
 	defer cancel()
-	made, err := v.find(bounded, v.key(id))
+	found, err := v.find(bounded, ids)
 	switch {
 	case err == nil:
 		v.failed.Store(0)
-		return Version{made, v.cache.Epoch()}, nil
+		return found, nil
 	case ctx.Err() == nil && v.failed.Add(1) >= versionFailures:
 		v.failed.Store(0)
 		v.rests.Store(v.now().Add(versionRest).UnixNano())
 	}
-	return Version{}, err
+	return nil, err
 }
 
-// find reads a version or makes one. It is made before the data are read. Two who
+// find reads versions, or makes them, which is before the data are read. Two who
 // make one at a time leave one of them with a version that is not found again: it
 // reads once more.
-func (v *Versions) find(ctx context.Context, key string) (uint64, error) {
-	found, err := v.cache.Get(ctx, key)
+func (v *Versions) find(ctx context.Context, ids []int64) ([]Version, error) {
+	keys := make([]string, len(ids))
+	for i, id := range ids {
+		keys[i] = v.key(id)
+	}
+	found, err := v.cache.Get(ctx, keys...)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	if len(found[0]) == 8 {
-		return binary.LittleEndian.Uint64(found[0]), nil
+	versions := make([]Version, len(ids))
+	made := map[string][]byte{}
+	for i, packed := range found {
+		if len(packed) != 8 { // of one asked for twice both are the same
+			if packed = made[keys[i]]; packed == nil {
+				packed = binary.LittleEndian.AppendUint64(nil, max(1, rand.Uint64()))
+				made[keys[i]] = packed
+			}
+		}
+		versions[i].made = binary.LittleEndian.Uint64(packed)
 	}
-	made := max(1, rand.Uint64())
-	return made, v.cache.Set(ctx, versionLife, map[string][]byte{key: binary.LittleEndian.AppendUint64(nil, made)})
+	if len(made) > 0 {
+		err = v.cache.Set(ctx, versionLife, made)
+	}
+	epoch := v.cache.Epoch()
+	for i := range versions {
+		versions[i].epoch = epoch
+	}
+	return versions, err
 }
 
 // Drop ends the versions of ids. The change is made, so the caller's leaving does

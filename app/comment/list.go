@@ -26,11 +26,12 @@ type listing struct {
 // latest returns the comments of a video, newest first, and the number of their
 // version: 0 without one. Without comments they are those that known names.
 func (s *Server) latest(ctx context.Context, video int64, known uint64) (comments []*entity.Comment, version uint64, err error) {
-	at, err := s.versions.Get(ctx, video)
+	versions, err := s.versions.Get(ctx, video)
 	if err != nil { // the cache is away
 		comments, err = s.read(ctx, video)
 		return comments, 0, err
 	}
+	at := versions[0]
 	if at.Number() == known {
 		return nil, known, nil
 	}

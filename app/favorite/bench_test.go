@@ -68,7 +68,7 @@ func BenchmarkStats(b *testing.B) {
 		w.drain(b)
 		b.ReportAllocs()
 		for b.Loop() {
-			if err := w.Stats(b.Context(), &pb.StatsRequest{ViewerId: alice, VideoIds: videos, UserIds: users}, &pb.StatsResponse{}); err != nil {
+			if err := w.Stats(b.Context(), &pb.StatsRequest{VideoIds: videos, UserIds: users}, &pb.StatsResponse{}); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -3,6 +3,8 @@ package favorite
 import (
 	"context"
 	"time"
+
+	pb "backbeat/proto/favorite"
 )
 
 const (
@@ -31,31 +33,54 @@ type held struct {
 	more bool
 }
 
-// flags returns those of the videos that the user likes, in their order.
-func (s *Service) flags(ctx context.Context, user int64, videos []int64) ([]int64, error) {
-	if user <= 0 || len(videos) == 0 {
-		return nil, nil
+// flags returns what each of the viewers likes of the videos asked about.
+func (s *Service) flags(ctx context.Context, asked []*pb.FlagsRequest_Viewer) ([]*pb.FlagsResponse_Viewer, error) {
+	users := make([]int64, len(asked))
+	for i, viewer := range asked {
+		users[i] = viewer.Id
 	}
-	waiting, mark, err := s.pending.of(ctx, user)
-	if err != nil { // writes may have no entries now: only the rows know
-		s.log.DebugContext(ctx, "pending likes not read", "user", user, "error", err)
-		return s.storedFlags(ctx, user, videos)
+	// Pending entries are read before the rows: one that is gone by then was
+	// applied earlier still, so the rows show it.
+	waiting, err := s.pending.of(ctx, users...)
+	known := err == nil
+	owners := make([]owner, len(asked))
+	for i, user := range users {
+		owners[i].user = user
+		if known {
+			owners[i].mark = waiting[i].mark
+		}
 	}
-	mine, err := s.held.Get(ctx, owner{user, mark})
+	var rows []held
+	if known {
+		rows, err = s.held.Get(ctx, owners...)
+	} else { // writes may have no entries now: only the rows know
+		s.log.DebugContext(ctx, "pending likes not read", "users", len(users), "error", err)
+		waiting = make([]view, len(users))
+		rows, err = s.unheld(ctx, owners)
+	}
 	if err != nil {
 		return nil, err
 	}
-	rows := mine[0].rows
-	if mine[0].more {
-		if rows, err = s.storedRows(ctx, user, videos); err != nil {
-			return nil, err
+	answers := make([]*pb.FlagsResponse_Viewer, len(asked))
+	for i, viewer := range asked {
+		mine := rows[i].rows
+		if rows[i].more {
+			if mine, err = s.storedRows(ctx, viewer.Id, viewer.VideoIds); err != nil {
+				return nil, err
+			}
 		}
+		answers[i] = &pb.FlagsResponse_Viewer{VideoIds: likedOf(viewer.VideoIds, mine, waiting[i].writes)}
 	}
+	return answers, nil
+}
+
+// likedOf returns those of the videos that are liked, by the newer of a row and a
+// write that waits.
+func likedOf(videos []int64, rows map[int64]write, waiting []write) (liked []int64) {
 	newest := make(map[int64]write, len(waiting))
 	for _, w := range waiting {
 		newest[w.video] = w
 	}
-	var liked []int64
 	for _, video := range videos {
 		row := rows[video]
 		if w, ok := newest[video]; ok && w.version > row.version {
@@ -65,27 +90,29 @@ func (s *Service) flags(ctx context.Context, user int64, videos []int64) ([]int6
 			liked = append(liked, video)
 		}
 	}
-	return liked, nil
-}
-
-func (s *Service) storedFlags(ctx context.Context, user int64, videos []int64) ([]int64, error) {
-	rows, err := s.storedRows(ctx, user, videos)
-	var liked []int64
-	for _, video := range videos {
-		if rows[video].liked {
-			liked = append(liked, video)
-		}
-	}
-	return liked, err
+	return liked
 }
 
 func (s *Service) storedRows(ctx context.Context, user int64, videos []int64) (map[int64]write, error) {
+	if len(videos) == 0 {
+		return nil, nil
+	}
 	found, err := s.store.rowsOf(ctx, user, videos)
 	rows := make(map[int64]write, len(found))
 	for _, row := range found {
 		rows[row.video] = row
 	}
 	return rows, err
+}
+
+// unheld reads what would else be held.
+func (s *Service) unheld(ctx context.Context, of []owner) ([]held, error) {
+	found, err := s.load(ctx, of)
+	sets := make([]held, len(of))
+	for i, key := range of {
+		sets[i] = found[key]
+	}
+	return sets, err
 }
 
 // load reads the rows of several users.

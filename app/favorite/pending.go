@@ -27,12 +27,18 @@ type Pending interface {
 	// settle shortens the lives of all entries not newer than what was applied. It
 	// deletes none: a reader may hold an older row.
 	settle(ctx context.Context, applied []write) error
-	// of returns the newest entry of each video the user has one for, and the mark
-	// that rows have to be held under.
-	of(ctx context.Context, user int64) ([]write, mark, error)
+	// of returns a view for each user.
+	of(ctx context.Context, users ...int64) ([]view, error)
 	// leave changes the user's mark for as long as a settled entry lasts: a write of
 	// theirs was applied without an entry.
 	leave(ctx context.Context, user, version int64) error
+}
+
+// view is what a user's entries show: the newest of each video, and the mark that
+// rows have to be held under.
+type view struct {
+	writes []write
+	mark   mark
 }
 
 // mark tells rows held before a write without an entry from those held after it.
@@ -165,20 +171,21 @@ func (m *MemoryPending) settle(_ context.Context, applied []write) error {
 	return nil
 }
 
-func (m *MemoryPending) of(_ context.Context, user int64) ([]write, mark, error) {
+func (m *MemoryPending) of(_ context.Context, users ...int64) ([]view, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.clean(user)
-	waiting := make([]write, 0, len(m.users[user]))
-	var left mark
-	for video, entries := range m.users[user] {
-		if video == noVideo {
-			left.left = entries[0].version
-			continue
+	views := make([]view, len(users))
+	for i, user := range users {
+		m.clean(user)
+		for video, entries := range m.users[user] {
+			if video == noVideo {
+				views[i].mark.left = entries[0].version
+				continue
+			}
+			views[i].writes = append(views[i].writes, entries[0].write)
 		}
-		waiting = append(waiting, entries[0].write)
 	}
-	return waiting, left, nil
+	return views, nil
 }
 
 func (m *MemoryPending) leave(_ context.Context, user, version int64) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -167,21 +168,6 @@ end
 return 1
 `)
 
-// ofScript returns video, version, liked and author of each newest entry.
-var ofScript = redis.NewScript(prelude + `
-local all, found = redis.call('HGETALL', KEYS[1]), {}
-for i = 1, #all, 2 do
-  local e = load(all[i + 1])[1]
-  if e then
-    found[#found + 1] = all[i]
-    found[#found + 1] = string.format('%.0f', e.version)
-    found[#found + 1] = e.liked
-    found[#found + 1] = e.author
-  end
-end
-return found
-`)
-
 func (r *RedisPending) allocate(ctx context.Context, act, row write) (int64, bool, error) {
 	reply, err := r.run(ctx, allocateScript, act.user,
 		act.video, act.version, flag(act.liked), act.author, row.version, flag(row.liked),
@@ -249,25 +235,64 @@ func (r *RedisPending) settle(ctx context.Context, applied []write) error {
 	return nil
 }
 
-func (r *RedisPending) of(ctx context.Context, user int64) ([]write, mark, error) {
-	reply, err := r.run(ctx, ofScript, user).Slice()
-	if err != nil {
-		return nil, mark{}, errs.Wrap(errs.Unavailable, err, "reading pending likes of user %d", user)
+// of reads the hashes in one round trip. The clock is read first, so that no entry
+// is taken for expired too early.
+func (r *RedisPending) of(ctx context.Context, users ...int64) ([]view, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.budget)
+	defer cancel()
+	pipe := r.client.Pipeline()
+	clock := pipe.Time(ctx)
+	hashes := make([]*redis.MapStringStringCmd, len(users))
+	for i, user := range users {
+		hashes[i] = pipe.HGetAll(ctx, pendingKey(user))
 	}
-	numbers, err := parse(reply)
-	if err != nil || len(numbers)%4 != 0 {
-		return nil, mark{}, errs.Wrap(errs.Internal, fmt.Errorf("unexpected reply %v", reply), "reading pending likes of user %d", user)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, errs.Wrap(errs.Unavailable, err, "reading pending likes of %d users", len(users))
 	}
-	left := mark{epoch: r.lapses.Epoch()}
-	waiting := make([]write, 0, len(numbers)/4)
-	for ; len(numbers) > 0; numbers = numbers[4:] {
-		if numbers[0] == noVideo {
-			left.left = numbers[1]
+	now, epoch := clock.Val().UnixMilli(), r.lapses.Epoch()
+	views := make([]view, len(users))
+	for i, user := range users {
+		views[i].mark.epoch = epoch
+		for field, packed := range hashes[i].Val() {
+			newest, err := unpack(user, field, packed, now)
+			switch {
+			case err != nil:
+				return nil, errs.Wrap(errs.Internal, err, "reading pending likes of user %d", user)
+			case newest.version == 0: // all have expired
+			case newest.video == noVideo:
+				views[i].mark.left = newest.version
+			default:
+				views[i].writes = append(views[i].writes, newest)
+			}
+		}
+	}
+	return views, nil
+}
+
+// unpack returns the newest entry of a video that has not expired, or the zero
+// value.
+func unpack(user int64, video, packed string, now int64) (write, error) {
+	for entry := range strings.SplitSeq(packed, ";") {
+		if entry == "" {
 			continue
 		}
-		waiting = append(waiting, write{user: user, video: numbers[0], version: numbers[1], liked: numbers[2] == 1, author: numbers[3]})
+		var numbers [5]int64 // version, liked, author, provisional, expires
+		rest := entry
+		for i := range numbers {
+			var number string
+			number, rest, _ = strings.Cut(rest, ",")
+			var err error
+			if numbers[i], err = strconv.ParseInt(number, 10, 64); err != nil {
+				return write{}, fmt.Errorf("entry %q: %w", entry, err)
+			}
+		}
+		if numbers[4] <= now {
+			continue
+		}
+		id, err := strconv.ParseInt(video, 10, 64)
+		return write{user: user, video: id, version: numbers[0], liked: numbers[1] == 1, author: numbers[2]}, err
 	}
-	return waiting, left, nil
+	return write{}, nil
 }
 
 func (r *RedisPending) leave(ctx context.Context, user, version int64) error {

@@ -2,6 +2,7 @@ package favorite
 
 import (
 	"context"
+	"errors"
 
 	"google.golang.org/protobuf/proto"
 
@@ -12,9 +13,6 @@ import (
 	"backbeat/proto/event"
 	pb "backbeat/proto/favorite"
 )
-
-// listMax is the longest list of liked videos (API D7).
-const listMax = 1000
 
 // publishTimeout bounds the wait for the queue. It must end well before an
 // unconfirmed pending entry does.
@@ -81,23 +79,7 @@ func (s *Service) send(ctx context.Context, act write) error {
 	return nil
 }
 
-// ListLiked lists what a user likes, whoever asks.
-func (s *Service) ListLiked(ctx context.Context, in *pb.ListLikedRequest, out *pb.ListLikedResponse) error {
-	if err := batch.Check([]int64{in.UserId}); err != nil {
-		return err
-	}
-	limit := batch.Limit(in.Limit, listMax)
-	waiting := s.waiting(ctx, in.UserId)
-	rows, err := s.store.liked(ctx, in.UserId, limit, waiting)
-	if err != nil {
-		return err
-	}
-	out.VideoIds = latest(rows, waiting, limit)
-	return nil
-}
-
-// Stats counts likes as the viewer should see them: their own acts included,
-// also those that still wait.
+// Stats counts the likes that were applied.
 func (s *Service) Stats(ctx context.Context, in *pb.StatsRequest, out *pb.StatsResponse) error {
 	if err := batch.Check(in.VideoIds); err != nil {
 		return err
@@ -105,43 +87,24 @@ func (s *Service) Stats(ctx context.Context, in *pb.StatsRequest, out *pb.StatsR
 	if err := batch.Check(in.UserIds); err != nil {
 		return err
 	}
-	if in.ViewerId < 0 {
-		return errs.New(errs.Invalid, "用户编号无效")
-	}
-	// Pending entries are read before the rows: one that is gone by then was
-	// applied earlier still, so the rows show it.
-	var waiting []write
-	if in.ViewerId > 0 {
-		waiting = s.waiting(ctx, in.ViewerId)
-	}
-	stored, err := s.store.stats(ctx, in.ViewerId, in.VideoIds, in.UserIds, waiting)
-	if err != nil {
-		return err
-	}
-	stored.add(in.ViewerId, waiting)
-	out.Videos, out.Users = stored.videos, stored.users
-	return nil
-}
-
-// Flags returns which of the videos the viewer likes.
-func (s *Service) Flags(ctx context.Context, in *pb.FlagsRequest, out *pb.FlagsResponse) error {
-	if err := batch.Check(in.VideoIds); err != nil {
-		return err
-	}
 	var err error
-	out.VideoIds, err = s.flags(ctx, in.ViewerId, in.VideoIds)
+	out.Videos, out.Users, err = s.store.stats(ctx, in.VideoIds, in.UserIds)
 	return err
 }
 
-// waiting returns the user's pending entries, none when they can't be read: the
-// rows are right, only late.
-func (s *Service) waiting(ctx context.Context, user int64) []write {
-	waiting, _, err := s.pending.of(ctx, user)
-	if err != nil {
-		s.log.DebugContext(ctx, "pending likes not read", "user", user, "error", err)
-		return nil
+// Flags returns what viewers like.
+func (s *Service) Flags(ctx context.Context, in *pb.FlagsRequest, out *pb.FlagsResponse) error {
+	if err := batch.CheckViewers(len(in.Viewers)); err != nil {
+		return err
 	}
-	return waiting
+	for _, viewer := range in.Viewers {
+		if err := errors.Join(batch.Check([]int64{viewer.Id}), batch.Check(viewer.VideoIds)); err != nil {
+			return err
+		}
+	}
+	var err error
+	out.Viewers, err = s.flags(ctx, in.Viewers)
+	return err
 }
 
 func check(act write) error {

@@ -97,13 +97,24 @@ func (w *world) drain(tb testing.TB) {
 	}
 }
 
-func (w *world) statsOf(tb testing.TB, viewer int64, videos, users []int64) *pb.StatsResponse {
+func (w *world) statsOf(tb testing.TB, videos, users []int64) *pb.StatsResponse {
 	tb.Helper()
 	var out pb.StatsResponse
-	if err := w.Stats(tb.Context(), &pb.StatsRequest{ViewerId: viewer, VideoIds: videos, UserIds: users}, &out); err != nil {
+	if err := w.Stats(tb.Context(), &pb.StatsRequest{VideoIds: videos, UserIds: users}, &out); err != nil {
 		tb.Fatal(err)
 	}
 	return &out
+}
+
+// flagsOf asks an instance what a viewer likes of the videos.
+func flagsOf(tb testing.TB, s *Service, viewer int64, videos ...int64) []int64 {
+	tb.Helper()
+	var out pb.FlagsResponse
+	err := s.Flags(tb.Context(), &pb.FlagsRequest{Viewers: []*pb.FlagsRequest_Viewer{{Id: viewer, VideoIds: videos}}}, &out)
+	if err != nil || len(out.Viewers) != 1 {
+		tb.Fatalf("flags of user %d: %v, %v", viewer, out.Viewers, err)
+	}
+	return out.Viewers[0].VideoIds
 }
 
 // forget lets the rows that instances hold expire.
@@ -122,25 +133,27 @@ func (w *world) list(tb testing.TB, user int64) []int64 {
 	return out.VideoIds
 }
 
-// sees checks what a viewer reads of film, whose author is carol, and of carol
-// and alice.
-func (w *world) sees(t *testing.T, when string, viewer int64, flag bool, likes, received, given int64) {
+// sees checks whether a viewer is shown film as liked, which is the same through
+// any instance, whatever each holds.
+func (w *world) sees(t *testing.T, when string, viewer int64, flag bool) {
 	t.Helper()
-	stats := w.statsOf(t, viewer, []int64{film}, []int64{carol, alice})
-	got := fmt.Sprint(stats.Videos[film].IsFavorite, stats.Videos[film].FavoriteCount, stats.Users[carol].TotalFavorited, stats.Users[alice].FavoriteCount)
-	if want := fmt.Sprint(flag, likes, received, given); got != want {
-		t.Errorf("%s, user %d sees %s; want %s (flag, likes, received, given)", when, viewer, got, want)
-	}
-	// Flags are the same through any instance, whatever each holds.
 	w.other.pending = w.pending
 	for name, instance := range map[string]*Service{"its own": w.Service, "another": w.other} {
-		var out pb.FlagsResponse
-		if err := instance.Flags(t.Context(), &pb.FlagsRequest{ViewerId: viewer, VideoIds: []int64{film, film + 1000}}, &out); err != nil {
-			t.Fatal(err)
+		liked := flagsOf(t, instance, viewer, film, film+1000)
+		if shown := slices.Contains(liked, film); shown != flag || len(liked) > 1 {
+			t.Errorf("%s, user %d is shown %v by %s instance; want %t", when, viewer, liked, name, flag)
 		}
-		if shown := slices.Contains(out.VideoIds, film); shown != flag || len(out.VideoIds) > 1 {
-			t.Errorf("%s, user %d is shown %v by %s instance; want %t", when, viewer, out.VideoIds, name, flag)
-		}
+	}
+}
+
+// counts checks the likes of film, whose author is carol, those that carol
+// received and those that alice gave.
+func (w *world) counts(t *testing.T, when string, likes, received, given int64) {
+	t.Helper()
+	stats := w.statsOf(t, []int64{film}, []int64{carol, alice})
+	got := fmt.Sprint(stats.Videos[film].FavoriteCount, stats.Users[carol].TotalFavorited, stats.Users[alice].FavoriteCount)
+	if want := fmt.Sprint(likes, received, given); got != want {
+		t.Errorf("%s, counted are %s; want %s (likes, received, given)", when, got, want)
 	}
 }
 
@@ -155,7 +168,8 @@ func eachWorld(t *testing.T, test func(t *testing.T, w *world)) {
 
 func TestActShowsInTheUsersNextRead(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *world) {
-		w.sees(t, "at first", alice, false, 0, 0, 0)
+		w.sees(t, "at first", alice, false)
+		w.counts(t, "at first", 0, 0, 0)
 		w.act(t, bob, film, carol, true)
 		w.drain(t)
 		steps := []struct {
@@ -164,15 +178,16 @@ func TestActShowsInTheUsersNextRead(t *testing.T) {
 			own   int64
 		}{{"liked", true, 1}, {"liked again", true, 1}, {"unliked", false, 0}, {"unliked again", false, 0}, {"liked anew", true, 1}}
 		for _, step := range steps {
-			before := w.statsOf(t, 0, []int64{film}, nil).Videos[film].FavoriteCount
+			before := w.statsOf(t, []int64{film}, nil).Videos[film].FavoriteCount
 			w.act(t, alice, film, carol, step.liked)
-			w.sees(t, step.name+", waiting", alice, step.liked, 1+step.own, 1+step.own, step.own)
-			if others := w.statsOf(t, 0, []int64{film}, nil).Videos[film].FavoriteCount; others != before {
-				t.Errorf("%s, waiting: others see %d likes, want %d still", step.name, others, before)
+			w.sees(t, step.name+", waiting", alice, step.liked)
+			if counted := w.statsOf(t, []int64{film}, nil).Videos[film].FavoriteCount; counted != before {
+				t.Errorf("%s, waiting: %d likes are counted, want %d still", step.name, counted, before)
 			}
 			w.drain(t)
-			w.sees(t, step.name+", applied", alice, step.liked, 1+step.own, 1+step.own, step.own)
-			w.sees(t, step.name+", applied", bob, true, 1+step.own, 1+step.own, step.own)
+			w.sees(t, step.name+", applied", alice, step.liked)
+			w.counts(t, step.name+", applied", 1+step.own, 1+step.own, step.own)
+			w.sees(t, step.name+", applied", bob, true)
 		}
 	})
 }
@@ -248,11 +263,12 @@ func TestActRefusedByTheQueueLeavesTheStateAsItWas(t *testing.T) {
 					if !errs.Is(err, errs.Unavailable) {
 						t.Errorf("Act returned %v, want Unavailable", err)
 					}
-					w.sees(t, "refused", alice, liked, own, own, own)
+					w.sees(t, "refused", alice, liked)
 				}
 				w.wire.refuse = nil
 				w.drain(t)
-				w.sees(t, "applied", alice, liked, own, own, own)
+				w.sees(t, "applied", alice, liked)
+				w.counts(t, "applied", own, own, own)
 			})
 		})
 	}
@@ -288,9 +304,10 @@ func TestActOvertakenThenRefused(t *testing.T) {
 		if err := <-refused; err == nil {
 			t.Error("the refused act was answered as taken")
 		}
-		w.sees(t, "overtaken", alice, true, 1, 1, 1)
+		w.sees(t, "overtaken", alice, true)
 		w.drain(t)
-		w.sees(t, "applied", alice, true, 1, 1, 1)
+		w.sees(t, "applied", alice, true)
+		w.counts(t, "applied", 1, 1, 1)
 	})
 }
 
@@ -310,7 +327,8 @@ func TestActConcludesWhenTheCallerHasGone(t *testing.T) {
 		if err := <-refused; !errs.Is(err, errs.Unavailable) {
 			t.Errorf("Act returned %v, want Unavailable", err)
 		}
-		w.sees(t, "refused", alice, false, 0, 0, 0)
+		w.sees(t, "refused", alice, false)
+		w.counts(t, "refused", 0, 0, 0)
 	})
 }
 
@@ -322,8 +340,9 @@ func TestActWithoutPendingEntriesIsAppliedAtOnce(t *testing.T) {
 				t.Errorf("step %d: already %t, want %t", i, already, step.already)
 			}
 			own := int64(flag(step.liked))
-			w.sees(t, fmt.Sprint("step ", i), alice, step.liked, own, own, own)
-			w.sees(t, fmt.Sprint("step ", i), bob, false, own, own, own)
+			w.sees(t, fmt.Sprint("step ", i), alice, step.liked)
+			w.counts(t, fmt.Sprint("step ", i), own, own, own)
+			w.sees(t, fmt.Sprint("step ", i), bob, false)
 		}
 		if got := w.wire.take(); len(got) > 0 {
 			t.Errorf("published %d messages too", len(got))
@@ -341,7 +360,8 @@ func TestEntriesOlderThanTheirRowsShowNothing(t *testing.T) {
 		w.act(t, alice, film, carol, false)
 		w.Service.pending = p
 		for _, when := range []string{"queued", "delivered"} {
-			w.sees(t, when, alice, false, 0, 0, 0)
+			w.sees(t, when, alice, false)
+			w.counts(t, when, 0, 0, 0)
 			if got := w.list(t, alice); len(got) != 0 {
 				t.Errorf("%s: alice likes %v", when, got)
 			}
@@ -367,12 +387,14 @@ func TestActOutlivesRedis(t *testing.T) {
 		t.Errorf("with redis dead, alice likes %v; want the one applied at once", got)
 	}
 	must(t, server.Start(t.Context()))
-	harness.Eventually(t, 5*time.Second, func() error { _, _, err := p.of(t.Context(), alice); return err }, "redis is used again")
+	harness.Eventually(t, 5*time.Second, func() error { _, err := p.of(t.Context(), alice); return err }, "redis is used again")
 	must(t, w.worker.handle(t.Context(), queued))
-	w.sees(t, "applied", alice, true, 1, 2, 2)
+	w.sees(t, "applied", alice, true)
+	w.counts(t, "applied", 1, 2, 2)
 	w.act(t, alice, film, carol, false)
 	must(t, w.worker.handle(t.Context(), queued))
-	w.sees(t, "redelivered behind an unlike", alice, false, 0, 1, 1)
+	w.sees(t, "redelivered behind an unlike", alice, false)
+	w.counts(t, "redelivered behind an unlike", 1, 2, 2)
 
 	must(t, server.Pause())
 	w.Service.pending = hasty(t, server)
@@ -381,10 +403,12 @@ func TestActOutlivesRedis(t *testing.T) {
 	if took := time.Since(start); took > time.Second {
 		t.Errorf("with redis stalled an act took %v", took)
 	}
-	w.sees(t, "redis stalled", alice, true, 1, 2, 2)
+	w.sees(t, "redis stalled", alice, true)
+	w.counts(t, "redis stalled", 1, 2, 2)
 	must(t, server.Resume())
 	w.drain(t) // the unlike of before
-	w.sees(t, "redis resumed", alice, true, 1, 2, 2)
+	w.sees(t, "redis resumed", alice, true)
+	w.counts(t, "redis resumed", 1, 2, 2)
 	rows, stored := read(t, w.db)
 	if counted := countOf(rows); !stored.equal(counted) {
 		t.Errorf("counters %v, rows %v", stored, counted)
@@ -447,9 +471,10 @@ func TestVersionsRiseOverInstances(t *testing.T) {
 		slow.clock.now = func() time.Time { return time.Now().Add(-time.Hour) }
 		fast.act(t, alice, film, carol, true)
 		slow.act(t, alice, film, carol, false)
-		slow.sees(t, "waiting", alice, false, 0, 0, 0)
+		slow.sees(t, "waiting", alice, false)
 		fast.drain(t)
-		fast.sees(t, "applied", alice, false, 0, 0, 0)
+		fast.sees(t, "applied", alice, false)
+		fast.counts(t, "applied", 0, 0, 0)
 		fast.act(t, alice, film, carol, true)
 		slow.Service.pending = away{}
 		fast.drain(t)
@@ -457,7 +482,8 @@ func TestVersionsRiseOverInstances(t *testing.T) {
 		// Who alone can't reach the entries can't tell those who can: what they hold
 		// has to expire.
 		fast.forget()
-		fast.sees(t, "applied at once", alice, false, 0, 0, 0)
+		fast.sees(t, "applied at once", alice, false)
+		fast.counts(t, "applied at once", 0, 0, 0)
 	})
 }
 
@@ -514,7 +540,9 @@ func TestReadsRefuseNonsense(t *testing.T) {
 	many := slices.Repeat([]int64{film}, batch.Max+1)
 	tests := map[string]error{
 		"list of nobody":    w.ListLiked(t.Context(), &pb.ListLikedRequest{}, &pb.ListLikedResponse{}),
-		"negative viewer":   w.Stats(t.Context(), &pb.StatsRequest{ViewerId: -1}, &pb.StatsResponse{}),
+		"flags of nobody":   w.Flags(t.Context(), &pb.FlagsRequest{Viewers: []*pb.FlagsRequest_Viewer{{VideoIds: []int64{film}}}}, &pb.FlagsResponse{}),
+		"too many flags":    w.Flags(t.Context(), &pb.FlagsRequest{Viewers: []*pb.FlagsRequest_Viewer{{Id: alice, VideoIds: many}}}, &pb.FlagsResponse{}),
+		"too many viewers":  w.Flags(t.Context(), &pb.FlagsRequest{Viewers: slices.Repeat([]*pb.FlagsRequest_Viewer{{Id: alice}}, batch.MaxViewers+1)}, &pb.FlagsResponse{}),
 		"too many videos":   w.Stats(t.Context(), &pb.StatsRequest{VideoIds: many}, &pb.StatsResponse{}),
 		"too many users":    w.Stats(t.Context(), &pb.StatsRequest{UserIds: many}, &pb.StatsResponse{}),
 		"video number zero": w.Stats(t.Context(), &pb.StatsRequest{VideoIds: []int64{0}}, &pb.StatsResponse{}),
@@ -534,8 +562,9 @@ func TestReadsCostOneStatement(t *testing.T) {
 			videos, users = append(videos, film+i), append(users, carol+i)
 			w.act(t, alice, film+2*i, carol, true)
 		}
+		w.drain(t)
 		statements := tables.Statements(t, db)
-		stats := w.statsOf(t, alice, videos, users)
+		stats := w.statsOf(t, videos, users)
 		if len(stats.Videos) != batch.Max || len(stats.Users) != batch.Max {
 			t.Errorf("%d videos and %d users answered, want each asked for", len(stats.Videos), len(stats.Users))
 		}
@@ -551,8 +580,7 @@ func TestReadsCostOneStatement(t *testing.T) {
 		if n := statements.Swap(0); n != 1 {
 			t.Errorf("ListLiked: %d statements, want 1", n)
 		}
-		w.statsOf(t, alice, nil, nil)
-		w.statsOf(t, 0, nil, nil)
+		w.statsOf(t, nil, nil)
 	})
 }
 
@@ -578,14 +606,15 @@ func TestReadsNeverCountTwice(t *testing.T) {
 		})
 		for i := range rounds {
 			liked := i%2 == 0
-			own := int64(flag(liked))
 			w.act(t, alice, film, carol, liked)
 			for range 5 {
-				w.sees(t, fmt.Sprint("round ", i), alice, liked, own, own, own)
+				w.sees(t, fmt.Sprint("round ", i), alice, liked)
 			}
 		}
 		close(done)
 		wg.Wait()
+		w.drain(t)
+		w.counts(t, "in the end", 0, 0, 0)
 	})
 }
 
@@ -646,23 +675,19 @@ func readsTheirWrites(t *testing.T, db *gorm.DB, p Pending) func(*rapid.T) {
 				}
 			},
 			"": func(rt *rapid.T) {
+				want := countOf(applied)
 				for _, user := range users {
-					view := map[key]write{}
-					for k, w := range applied {
-						view[k] = w
-					}
-					for _, video := range videos {
-						k := key{user, video}
-						view[k] = write{user: user, video: video, author: author, liked: acknowledged[k]}
-					}
-					want := countOf(view)
 					var got pb.StatsResponse
-					if err := w.Stats(t.Context(), &pb.StatsRequest{ViewerId: user, VideoIds: videos, UserIds: append(users, author)}, &got); err != nil {
+					if err := w.Stats(t.Context(), &pb.StatsRequest{VideoIds: videos, UserIds: append(users, author)}, &got); err != nil {
 						rt.Fatal(err)
 					}
+					liked := flagsOf(t, w.Service, user, videos...)
 					for _, video := range videos {
-						if stat := got.Videos[video]; stat.IsFavorite != acknowledged[key{user, video}] || stat.FavoriteCount != want.likes[video] {
-							rt.Fatalf("user %d reads %v of video %d, want %d likes", user, stat, video, want.likes[video])
+						if flag := slices.Contains(liked, video); flag != acknowledged[key{user, video}] {
+							rt.Fatalf("user %d is shown %t for video %d, acknowledged is the opposite", user, flag, video)
+						}
+						if stat := got.Videos[video]; stat.FavoriteCount != want.likes[video] {
+							rt.Fatalf("video %d has %v, want %d likes", video, stat, want.likes[video])
 						}
 					}
 					if got.Users[author].TotalFavorited != want.received[author] || got.Users[user].FavoriteCount != want.given[user] {
@@ -696,9 +721,7 @@ func TestFlagsOfManyLikes(t *testing.T) {
 		for some := range slices.Chunk(writes, 100) {
 			must(t, w.store.apply(t.Context(), some, nil))
 		}
-		got, err := w.flags(t.Context(), alice, asked)
-		must(t, err)
-		if !slices.Equal(got, want) {
+		if got := flagsOf(t, w.Service, alice, asked...); !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
 	})

@@ -13,6 +13,7 @@ import (
 
 	"backbeat/app/batch"
 	"backbeat/model"
+	pb "backbeat/proto/favorite"
 )
 
 // store is the tables. Its errors carry kinds.
@@ -183,20 +184,23 @@ func grow(tx *gorm.DB, rows any, n int, table, key string, columns ...string) er
 	}).Create(rows).Error
 }
 
-// What a row of the union in stats is about, and the statements of its parts.
+// The parts of the union in stats; kindVideo tells the first one's rows.
 const (
 	kindVideo = 1
-	kindUser  = 2
-	kindRow   = 3
 
 	videoPart = "SELECT 1 AS kind, video_id AS id, likes AS a, 0 AS b FROM favorite_videos WHERE video_id IN ?"
 	userPart  = "SELECT 2 AS kind, user_id AS id, received AS a, given AS b FROM favorite_users WHERE user_id IN ?"
-	rowPart   = "SELECT 3 AS kind, video_id AS id, version AS a, CASE WHEN liked THEN 1 ELSE 0 END AS b FROM favorites WHERE user_id = ? AND video_id IN ?"
 )
 
-// stats reads the counts of videos and users, and the viewer's rows of those
-// videos and of what waits, all in one statement: one snapshot.
-func (s *store) stats(ctx context.Context, viewer int64, videos, users []int64, waiting []write) (*stats, error) {
+// stats reads the counts of videos and users, an entry for each, in one statement.
+func (s *store) stats(ctx context.Context, videos, users []int64) (map[int64]*pb.VideoStat, map[int64]*pb.UserStat, error) {
+	ofVideos, ofUsers := make(map[int64]*pb.VideoStat, len(videos)), make(map[int64]*pb.UserStat, len(users))
+	for _, video := range videos {
+		ofVideos[video] = &pb.VideoStat{}
+	}
+	for _, user := range users {
+		ofUsers[user] = &pb.UserStat{}
+	}
 	var parts []string
 	var args []any
 	if len(videos) > 0 {
@@ -207,40 +211,36 @@ func (s *store) stats(ctx context.Context, viewer int64, videos, users []int64, 
 		parts = append(parts, userPart)
 		args = append(args, batch.Padded(users))
 	}
-	if own := slices.Concat(videos, videosOf(waiting)); viewer > 0 && len(own) > 0 {
-		parts = append(parts, rowPart)
-		args = append(args, viewer, batch.Padded(own))
-	}
-	result := newStats(videos, users)
 	if len(parts) == 0 {
-		return result, nil
+		return ofVideos, ofUsers, nil
 	}
-	rows, err := s.db.WithContext(ctx).Raw(strings.Join(parts, " UNION ALL "), args...).Rows()
-	if err != nil {
-		return nil, model.Wrap(err, "reading likes of %d videos and %d users", len(videos), len(users))
-	}
-	defer rows.Close()
-	if err := result.scan(rows, viewer); err != nil {
-		return nil, model.Wrap(err, "reading likes of %d videos and %d users", len(videos), len(users))
-	}
-	return result, nil
-}
-
-// scan puts each row of the union where it belongs.
-func (s *stats) scan(rows *sql.Rows, viewer int64) error {
-	for rows.Next() {
+	err := scan(s.db.WithContext(ctx).Raw(strings.Join(parts, " UNION ALL "), args...), func(rows *sql.Rows) error {
 		var kind int
 		var id, a, b int64
-		if err := rows.Scan(&kind, &id, &a, &b); err != nil {
+		err := rows.Scan(&kind, &id, &a, &b)
+		switch {
+		case err != nil:
 			return err
+		case kind == kindVideo:
+			ofVideos[id].FavoriteCount = a
+		default:
+			ofUsers[id].TotalFavorited, ofUsers[id].FavoriteCount = a, b
 		}
-		switch kind {
-		case kindVideo:
-			s.videos[id].FavoriteCount = a
-		case kindUser:
-			s.users[id].TotalFavorited, s.users[id].FavoriteCount = a, b
-		case kindRow:
-			s.rows[id] = write{user: viewer, video: id, version: a, liked: b == 1}
+		return nil
+	})
+	return ofVideos, ofUsers, model.Wrap(err, "reading likes of %d videos and %d users", len(videos), len(users))
+}
+
+// scan calls visit for each row of a query.
+func scan(query *gorm.DB, visit func(*sql.Rows) error) error {
+	rows, err := query.Rows()
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := visit(rows); err != nil {
+			return err
 		}
 	}
 	return rows.Err()
@@ -282,19 +282,14 @@ func (s *store) rows(ctx context.Context, users []int64, limit int) (map[int64]m
 
 // scanRows calls visit for each row of a statement.
 func (s *store) scanRows(ctx context.Context, visit func(write), statement string, args ...any) error {
-	rows, err := s.db.WithContext(ctx).Raw(statement, args...).Rows()
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
+	return scan(s.db.WithContext(ctx).Raw(statement, args...), func(rows *sql.Rows) error {
 		var w write
 		if err := rows.Scan(&w.user, &w.video, &w.version, &w.liked); err != nil {
 			return err
 		}
 		visit(w)
-	}
-	return rows.Err()
+		return nil
+	})
 }
 
 // liked returns enough of the user's likes, latest first, for limit of them to

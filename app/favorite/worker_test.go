@@ -281,7 +281,7 @@ var errAway = errs.New(errs.Unavailable, "")
 
 func (away) allocate(context.Context, write, write) (int64, bool, error) { return 0, false, errAway }
 func (away) settle(context.Context, []write) error                       { return errAway }
-func (away) of(context.Context, int64) ([]write, mark, error)            { return nil, mark{}, errAway }
+func (away) of(context.Context, ...int64) ([]view, error)                { return nil, errAway }
 func (away) leave(context.Context, int64, int64) error                   { return errAway }
 
 func TestWorkerNeedsNoPendingEntries(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 
 	"go-micro.dev/v4/client"
 
+	"backbeat/app/batch"
 	"backbeat/config"
 	"backbeat/proto/comment"
 	"backbeat/proto/favorite"
@@ -36,24 +37,28 @@ type commands struct {
 	like  *command[favorite.ActRequest, favorite.ActResponse]
 	liked *command[favorite.ListLikedRequest, favorite.ListLikedResponse]
 	likes *command[favorite.StatsRequest, favorite.StatsResponse]
-	// videoFlags and userFlags are what the viewer likes, and whom the viewer follows.
-	videoFlags *command[favorite.FlagsRequest, favorite.FlagsResponse]
+	// likedVideos and followedUsers are asked by videoFlags and userFlags.
+	likedVideos *command[favorite.FlagsRequest, favorite.FlagsResponse]
+	videoFlags  *flags
 
 	comment       *command[comment.AddRequest, comment.AddResponse]
 	uncomment     *command[comment.DeleteRequest, comment.DeleteResponse]
 	comments      *command[comment.ListRequest, comment.ListResponse]
 	commentCounts *command[comment.CountsRequest, comment.CountsResponse]
 
-	follow    *command[relation.ActRequest, relation.ActResponse]
-	following *command[relation.FollowingRequest, relation.FollowingResponse]
-	followers *command[relation.FollowersRequest, relation.FollowersResponse]
-	friends   *command[relation.FriendsRequest, relation.FriendsResponse]
-	follows   *command[relation.StatsRequest, relation.StatsResponse]
-	userFlags *command[relation.FlagsRequest, relation.FlagsResponse]
+	follow        *command[relation.ActRequest, relation.ActResponse]
+	following     *command[relation.FollowingRequest, relation.FollowingResponse]
+	followers     *command[relation.FollowersRequest, relation.FollowersResponse]
+	friends       *command[relation.FriendsRequest, relation.FriendsResponse]
+	follows       *command[relation.StatsRequest, relation.StatsResponse]
+	followedUsers *command[relation.FlagsRequest, relation.FlagsResponse]
+	userFlags     *flags
 
-	send   *command[message.SendRequest, message.SendResponse]
-	chat   *command[message.ChatRequest, message.ChatResponse]
-	newer  *command[message.NewerRequest, message.NewerResponse]
+	send  *command[message.SendRequest, message.SendResponse]
+	chat  *command[message.ChatRequest, message.ChatResponse]
+	newer *command[message.NewerRequest, message.NewerResponse]
+	// polls ask newer for many phones at once.
+	polls  *batch.Group[*message.NewerRequest_Chat, bool]
 	latest *command[message.LatestRequest, message.LatestResponse]
 }
 
@@ -85,28 +90,30 @@ func newCommands(c client.Client, m *memory, page *heldPage, times config.RPC, c
 		videos:  newCommand("video.BatchGet", readBudget, n, log, videos.BatchGet),
 		counts:  newCommand("video.WorkCounts", partBudget, n, log, videos.WorkCounts).remember(m.learnWorks, m.recallWorks),
 
-		like:       newCommand("favorite.Act", rewriteBudget, n, log, favorites.Act),
-		liked:      newCommand("favorite.ListLiked", readBudget, n, log, favorites.ListLiked),
-		likes:      newCommand("favorite.Stats", partBudget, n, log, favorites.Stats).remember(m.learnLikes, m.recallLikes),
-		videoFlags: newCommand("favorite.Flags", partBudget, n, log, favorites.Flags).remember(m.learnLiked, m.recallLiked),
+		like:        newCommand("favorite.Act", rewriteBudget, n, log, favorites.Act),
+		liked:       newCommand("favorite.ListLiked", readBudget, n, log, favorites.ListLiked),
+		likes:       newCommand("favorite.Stats", partBudget, n, log, favorites.Stats).remember(m.learnLikes, m.recallLikes),
+		likedVideos: newCommand("favorite.Flags", partBudget, n, log, favorites.Flags).remember(m.learnLiked, m.recallLiked),
 
 		comment:       newCommand("comment.Add", writeBudget, n, log, comments.Add),
 		uncomment:     newCommand("comment.Delete", writeBudget, n, log, comments.Delete),
 		comments:      newCommand("comment.List", readBudget, n, log, comments.List),
 		commentCounts: newCommand("comment.Counts", partBudget, n, log, comments.Counts).remember(m.learnComments, m.recallComments),
 
-		follow:    newCommand("relation.Act", rewriteBudget, n, log, relations.Act),
-		following: newCommand("relation.Following", readBudget, n, log, relations.Following),
-		followers: newCommand("relation.Followers", readBudget, n, log, relations.Followers),
-		friends:   newCommand("relation.Friends", readBudget, n, log, relations.Friends),
-		follows:   newCommand("relation.Stats", partBudget, n, log, relations.Stats).remember(m.learnFollows, m.recallFollows),
-		userFlags: newCommand("relation.Flags", partBudget, n, log, relations.Flags).remember(m.learnFollowed, m.recallFollowed),
+		follow:        newCommand("relation.Act", rewriteBudget, n, log, relations.Act),
+		following:     newCommand("relation.Following", readBudget, n, log, relations.Following),
+		followers:     newCommand("relation.Followers", readBudget, n, log, relations.Followers),
+		friends:       newCommand("relation.Friends", readBudget, n, log, relations.Friends),
+		follows:       newCommand("relation.Stats", partBudget, n, log, relations.Stats).remember(m.learnFollows, m.recallFollows),
+		followedUsers: newCommand("relation.Flags", partBudget, n, log, relations.Flags).remember(m.learnFollowed, m.recallFollowed),
 
 		send:   newCommand("message.Send", writeBudget, n, log, messages.Send),
 		chat:   newCommand("message.Chat", readBudget, n, log, messages.Chat),
 		newer:  newCommand("message.Newer", readBudget, n, log, messages.Newer),
 		latest: newCommand("message.Latest", partBudget, n, log, messages.Latest).remember(nil, noLatest),
 	}
+	all.videoFlags, all.userFlags = all.newVideoFlags(), all.newUserFlags()
+	all.polls = batch.NewGroup(batch.Max, all.poll)
 	all.feed.part = "feed" // the service is there for the other lists' sake too
 	return all
 }

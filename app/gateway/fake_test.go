@@ -223,7 +223,11 @@ func newServices() *services {
 		return resp, nil
 	})
 	on(s, "favorite.Flags", func(_ context.Context, req *favorite.FlagsRequest) (*favorite.FlagsResponse, error) {
-		return &favorite.FlagsResponse{VideoIds: req.VideoIds}, nil
+		resp := &favorite.FlagsResponse{}
+		for _, viewer := range req.Viewers {
+			resp.Viewers = append(resp.Viewers, &favorite.FlagsResponse_Viewer{VideoIds: viewer.VideoIds})
+		}
+		return resp, nil
 	})
 	on(s, "comment.Add", func(_ context.Context, req *comment.AddRequest) (*comment.AddResponse, error) {
 		return &comment.AddResponse{Comment: &entity.Comment{
@@ -272,7 +276,11 @@ func newServices() *services {
 		return resp, nil
 	})
 	on(s, "relation.Flags", func(_ context.Context, req *relation.FlagsRequest) (*relation.FlagsResponse, error) {
-		return &relation.FlagsResponse{UserIds: req.UserIds}, nil
+		resp := &relation.FlagsResponse{}
+		for _, viewer := range req.Viewers {
+			resp.Viewers = append(resp.Viewers, &relation.FlagsResponse_Viewer{UserIds: viewer.UserIds})
+		}
+		return resp, nil
 	})
 	on(s, "message.Send", func(context.Context, *message.SendRequest) (*message.SendResponse, error) {
 		return &message.SendResponse{Message: &entity.Message{Id: 1}}, nil

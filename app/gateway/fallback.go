@@ -175,19 +175,35 @@ func (m *memory) recallFollows(_ context.Context, req *relation.StatsRequest) *r
 }
 
 func (m *memory) learnLiked(_ context.Context, req *favorite.FlagsRequest, resp *favorite.FlagsResponse) {
-	learnFlags(m.liked, req.GetViewerId(), req.GetVideoIds(), resp.GetVideoIds())
+	for i, told := range resp.GetViewers() {
+		viewer := req.GetViewers()[i]
+		learnFlags(m.liked, viewer.GetId(), viewer.GetVideoIds(), told.GetVideoIds())
+	}
 }
 
 func (m *memory) recallLiked(_ context.Context, req *favorite.FlagsRequest) *favorite.FlagsResponse {
-	return &favorite.FlagsResponse{VideoIds: recallFlags(m.liked, req.GetViewerId(), req.GetVideoIds())}
+	resp := &favorite.FlagsResponse{}
+	for _, viewer := range req.GetViewers() {
+		liked := recallFlags(m.liked, viewer.GetId(), viewer.GetVideoIds())
+		resp.Viewers = append(resp.Viewers, &favorite.FlagsResponse_Viewer{VideoIds: liked})
+	}
+	return resp
 }
 
 func (m *memory) learnFollowed(_ context.Context, req *relation.FlagsRequest, resp *relation.FlagsResponse) {
-	learnFlags(m.followed, req.GetViewerId(), req.GetUserIds(), resp.GetUserIds())
+	for i, told := range resp.GetViewers() {
+		viewer := req.GetViewers()[i]
+		learnFlags(m.followed, viewer.GetId(), viewer.GetUserIds(), told.GetUserIds())
+	}
 }
 
 func (m *memory) recallFollowed(_ context.Context, req *relation.FlagsRequest) *relation.FlagsResponse {
-	return &relation.FlagsResponse{UserIds: recallFlags(m.followed, req.GetViewerId(), req.GetUserIds())}
+	resp := &relation.FlagsResponse{}
+	for _, viewer := range req.GetViewers() {
+		followed := recallFlags(m.followed, viewer.GetId(), viewer.GetUserIds())
+		resp.Viewers = append(resp.Viewers, &relation.FlagsResponse_Viewer{UserIds: followed})
+	}
+	return resp
 }
 
 // learnFlags keeps for each id asked about whether it is among the set ones, which

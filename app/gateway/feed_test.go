@@ -128,10 +128,14 @@ func TestHeldPageHasTheViewersFlags(t *testing.T) {
 	liked := map[int64]bool{times(30)[7]: true}
 	on(w.services, "favorite.Flags", func(_ context.Context, req *favorite.FlagsRequest) (*favorite.FlagsResponse, error) {
 		resp := &favorite.FlagsResponse{}
-		for _, id := range req.VideoIds {
-			if liked[id] && req.ViewerId == bob {
-				resp.VideoIds = append(resp.VideoIds, id)
+		for _, viewer := range req.Viewers {
+			told := &favorite.FlagsResponse_Viewer{}
+			for _, id := range viewer.VideoIds {
+				if liked[id] && viewer.Id == bob {
+					told.VideoIds = append(told.VideoIds, id)
+				}
 			}
+			resp.Viewers = append(resp.Viewers, told)
 		}
 		return resp, nil
 	})

@@ -14,12 +14,10 @@ import (
 	"github.com/opentracing/opentracing-go"
 	"go-micro.dev/v4/client"
 
-	"backbeat/app/batch"
 	"backbeat/app/errs"
 	"backbeat/app/media"
 	"backbeat/app/token"
 	"backbeat/config"
-	"backbeat/proto/message"
 )
 
 // Bounds of the HTTP server.
@@ -81,8 +79,6 @@ type Gateway struct {
 	memory  *memory
 	held    holdings
 	rpc     *commands
-	// polls gathers the questions whether there are messages.
-	polls *batch.Group[*message.NewerRequest_Chat, bool]
 	// concurrency and hashing let requests in, by their load.
 	concurrency *concurrency
 	hashing     chan struct{}
@@ -120,7 +116,6 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	page := &heldPage{cache: deps.Cache, now: deps.Now, log: deps.Log}
 	g.rpc = newCommands(deps.Client, g.memory, page, cfg.RPC, max(1, cfg.Limits.Concurrency/commandShare), deps.Log)
 	g.held = g.newHoldings()
-	g.polls = batch.NewGroup(batch.Max, g.poll)
 	g.paths = g.register(routes())
 	return g, nil
 }

@@ -42,7 +42,7 @@ func (g *Gateway) chat(ctx context.Context, q *request) (answer, error) {
 // nothing: those of all viewers are asked together whether there is anything.
 func (g *Gateway) messages(ctx context.Context, viewer, peer, after int64) ([]*entity.Message, error) {
 	if after > 0 {
-		newer, err := g.polls.Do(ctx, &message.NewerRequest_Chat{ViewerId: viewer, PeerId: peer, After: after})
+		newer, err := g.rpc.polls.Do(ctx, &message.NewerRequest_Chat{ViewerId: viewer, PeerId: peer, After: after})
 		if err != nil || !newer {
 			return nil, err
 		}
@@ -52,8 +52,8 @@ func (g *Gateway) messages(ctx context.Context, viewer, peer, after int64) ([]*e
 }
 
 // poll asks which chats have news.
-func (g *Gateway) poll(ctx context.Context, chats []*message.NewerRequest_Chat) ([]bool, error) {
-	found, err := g.rpc.newer.do(ctx, &message.NewerRequest{Chats: chats})
+func (c *commands) poll(ctx context.Context, chats []*message.NewerRequest_Chat) ([]bool, error) {
+	found, err := c.newer.do(ctx, &message.NewerRequest{Chats: chats})
 	return found.GetNewer(), err
 }
 

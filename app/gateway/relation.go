@@ -79,7 +79,7 @@ func (g *Gateway) userList(ctx context.Context, q *request, text string, find fu
 	if err != nil {
 		return nil, err
 	}
-	list.UserList = g.users(ctx, q, ids, mark(nil, followed))
+	list.UserList = g.users(ctx, q, ids, asSet(followed))
 	return list, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"backbeat/app/cache"
+	pb "backbeat/proto/relation"
 )
 
 const (
@@ -33,34 +34,72 @@ type follows struct {
 	more bool
 }
 
-// flags returns those of the users whom the viewer follows, in their order.
-func (s *Server) flags(ctx context.Context, viewer int64, users []int64) ([]int64, error) {
-	if viewer <= 0 || len(users) == 0 {
-		return nil, nil
+// flags returns whom each of the viewers follows of the users asked about.
+func (s *Server) flags(ctx context.Context, asked []*pb.FlagsRequest_Viewer) ([]*pb.FlagsResponse_Viewer, error) {
+	viewers := make([]int64, len(asked))
+	for i, viewer := range asked {
+		viewers[i] = viewer.Id
 	}
-	mine, err := s.followsOf(ctx, viewer)
-	if err == nil && mine.more {
-		mine.ids, err = s.store.followed(ctx, viewer, users)
-		slices.Sort(mine.ids)
+	sets, err := s.followsOf(ctx, viewers)
+	if err != nil {
+		return nil, err
 	}
-	var followed []int64
+	answers := make([]*pb.FlagsResponse_Viewer, len(asked))
+	for i, viewer := range asked {
+		mine := sets[i]
+		if mine.more {
+			if mine.ids, err = s.store.followed(ctx, viewer.Id, viewer.UserIds); err != nil {
+				return nil, err
+			}
+			slices.Sort(mine.ids)
+		}
+		answers[i] = &pb.FlagsResponse_Viewer{UserIds: mine.among(viewer.UserIds)}
+	}
+	return answers, nil
+}
+
+// among returns those of the users who are followed, in their order.
+func (f follows) among(users []int64) (followed []int64) {
 	for _, user := range users {
-		if _, found := slices.BinarySearch(mine.ids, user); found {
+		if _, found := slices.BinarySearch(f.ids, user); found {
 			followed = append(followed, user)
 		}
 	}
-	return followed, err
+	return followed
 }
 
-// followsOf returns the viewer's follows as they are held. Without the cache nobody
-// knows whether they are up to date.
-func (s *Server) followsOf(ctx context.Context, viewer int64) (follows, error) {
-	version, err := s.versions.Get(ctx, viewer)
-	if err != nil { //nolint:nilerr // the store knows, and Redis's client logs that it is away
-		return follows{more: true}, nil
+// followed returns those of the users whom the viewer, if there is one, follows.
+func (s *Server) followed(ctx context.Context, viewer int64, users []int64) ([]int64, error) {
+	if viewer <= 0 || len(users) == 0 {
+		return nil, nil
 	}
-	mine, err := s.follows.Get(ctx, state{viewer, version})
-	return mine[0], err
+	answers, err := s.flags(ctx, []*pb.FlagsRequest_Viewer{{Id: viewer, UserIds: users}})
+	if err != nil {
+		return nil, err
+	}
+	return answers[0].UserIds, nil
+}
+
+// followsOf returns the viewers' follows as they are held. Without the cache nobody
+// knows whether those are up to date.
+func (s *Server) followsOf(ctx context.Context, viewers []int64) ([]follows, error) {
+	versions, err := s.versions.Get(ctx, viewers...)
+	states := make([]state, len(viewers))
+	for i, viewer := range viewers {
+		states[i].user = viewer
+		if err == nil {
+			states[i].version = versions[i]
+		}
+	}
+	if err == nil {
+		return s.follows.Get(ctx, states...)
+	}
+	found, err := s.loadFollows(ctx, states)
+	sets := make([]follows, len(viewers))
+	for i, state := range states {
+		sets[i] = found[state]
+	}
+	return sets, err
 }
 
 // loadFollows reads the follows of several users.

@@ -7,9 +7,53 @@ import (
 
 	"gorm.io/gorm"
 
+	"backbeat/app/batch"
+	"backbeat/app/errs"
 	pb "backbeat/proto/relation"
 	"backbeat/test/harness/tables"
 )
+
+func flagsOf(tb testing.TB, s *Server, viewer int64, users ...int64) []int64 {
+	tb.Helper()
+	var out pb.FlagsResponse
+	err := s.Flags(tb.Context(), &pb.FlagsRequest{Viewers: []*pb.FlagsRequest_Viewer{{Id: viewer, UserIds: users}}}, &out)
+	if err != nil || len(out.Viewers) != 1 {
+		tb.Fatalf("flags of user %d: %v, %v", viewer, out.Viewers, err)
+	}
+	return out.Viewers[0].UserIds
+}
+
+// Viewers who are asked about together are each told their own.
+func TestFlagsOfSeveral(t *testing.T) {
+	tables.Each(t, func(t *testing.T, db *gorm.DB) {
+		s := newServer(t, db)
+		mustAct(t, s, ada, bob, true)
+		mustAct(t, s, bob, carol, true)
+		all := []int64{carol, bob, ada}
+		statements := tables.Statements(t, db)
+		var out pb.FlagsResponse
+		err := s.Flags(t.Context(), &pb.FlagsRequest{Viewers: []*pb.FlagsRequest_Viewer{
+			{Id: ada, UserIds: all}, {Id: bob, UserIds: all}, {Id: carol, UserIds: all}, {Id: ada, UserIds: all[:1]},
+		}}, &out)
+		if err != nil || statements.Load() != 1 {
+			t.Fatalf("%v, %d statements", err, statements.Load())
+		}
+		for i, want := range [][]int64{{bob}, {carol}, nil, nil} {
+			if got := out.Viewers[i].UserIds; !slices.Equal(got, want) {
+				t.Errorf("viewer %d is told %v, want %v", i, got, want)
+			}
+		}
+		for name, viewers := range map[string][]*pb.FlagsRequest_Viewer{
+			"nobody":           {{UserIds: all}},
+			"too many users":   {{Id: ada, UserIds: make([]int64, batch.Max+1)}},
+			"too many viewers": slices.Repeat([]*pb.FlagsRequest_Viewer{{Id: ada}}, batch.MaxViewers+1),
+		} {
+			if err := s.Flags(t.Context(), &pb.FlagsRequest{Viewers: viewers}, &out); !errs.Is(err, errs.Invalid) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}
 
 // Whatever one instance acknowledged, any other shows at once.
 func TestInstancesShowEachOthersFollows(t *testing.T) {
@@ -23,16 +67,13 @@ func TestInstancesShowEachOthersFollows(t *testing.T) {
 				want = []int64{bob}
 			}
 			for i, s := range instances {
-				var flags pb.FlagsResponse
+				flags := flagsOf(t, s, ada, carol, bob, dave)
 				var followers pb.FollowersResponse
-				if err := s.Flags(t.Context(), &pb.FlagsRequest{ViewerId: ada, UserIds: []int64{carol, bob, dave}}, &flags); err != nil {
-					t.Fatal(err)
-				}
 				if err := s.Followers(t.Context(), &pb.FollowersRequest{UserId: bob, ViewerId: bob}, &followers); err != nil {
 					t.Fatal(err)
 				}
-				if !slices.Equal(flags.UserIds, want) || slices.Contains(followers.UserIds, ada) != follow {
-					t.Errorf("after act %d, instance %d shows %v and followers %v", n, i, flags.UserIds, followers.UserIds)
+				if !slices.Equal(flags, want) || slices.Contains(followers.UserIds, ada) != follow {
+					t.Errorf("after act %d, instance %d shows %v and followers %v", n, i, flags, followers.UserIds)
 				}
 			}
 		}
@@ -48,9 +89,9 @@ func TestFlagsOfOneWhoFollowsMany(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got, err := s.flags(t.Context(), ada, []int64{1500, bob, 1001, 1000})
-		if want := []int64{1500, 1001, 1000}; err != nil || !slices.Equal(got, want) {
-			t.Errorf("got %v, %v", got, err)
+		got := flagsOf(t, s, ada, 1500, bob, 1001, 1000)
+		if want := []int64{1500, 1001, 1000}; !slices.Equal(got, want) {
+			t.Errorf("got %v", got)
 		}
 	})
 }

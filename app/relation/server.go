@@ -2,6 +2,7 @@ package relation
 
 import (
 	"context"
+	"errors"
 
 	"backbeat/app/batch"
 	"backbeat/app/errs"
@@ -36,13 +37,18 @@ func (s *Server) Act(ctx context.Context, in *pb.ActRequest, out *pb.ActResponse
 	return err
 }
 
-// Flags returns whom of the users the viewer follows.
+// Flags returns whom viewers follow.
 func (s *Server) Flags(ctx context.Context, in *pb.FlagsRequest, out *pb.FlagsResponse) error {
-	if err := batch.Check(in.UserIds); err != nil {
+	if err := batch.CheckViewers(len(in.Viewers)); err != nil {
 		return err
 	}
+	for _, viewer := range in.Viewers {
+		if err := errors.Join(batch.Check([]int64{viewer.Id}), batch.Check(viewer.UserIds)); err != nil {
+			return err
+		}
+	}
 	var err error
-	out.UserIds, err = s.flags(ctx, in.ViewerId, in.UserIds)
+	out.Viewers, err = s.flags(ctx, in.Viewers)
 	return err
 }
 
@@ -56,7 +62,7 @@ func (s *Server) Following(ctx context.Context, in *pb.FollowingRequest, out *pb
 		out.FollowedIds = out.UserIds
 		return nil
 	}
-	out.FollowedIds, err = s.flags(ctx, in.ViewerId, out.UserIds)
+	out.FollowedIds, err = s.followed(ctx, in.ViewerId, out.UserIds)
 	return err
 }
 
@@ -66,17 +72,17 @@ func (s *Server) Followers(ctx context.Context, in *pb.FollowersRequest, out *pb
 	if out.UserIds, err = list(ctx, s.latestFollowers, in.UserId, in.Limit); err != nil {
 		return err
 	}
-	out.FollowedIds, err = s.flags(ctx, in.ViewerId, out.UserIds)
+	out.FollowedIds, err = s.followed(ctx, in.ViewerId, out.UserIds)
 	return err
 }
 
 // latestFollowers returns the list held, as far as it is wanted.
 func (s *Server) latestFollowers(ctx context.Context, userID int64, limit int) ([]int64, error) {
-	version, err := s.versions.Get(ctx, userID)
+	versions, err := s.versions.Get(ctx, userID)
 	if err != nil { // the cache is away
 		return s.store.followers(ctx, userID, limit)
 	}
-	lists, err := s.followers.Get(ctx, state{userID, version})
+	lists, err := s.followers.Get(ctx, state{userID, versions[0]})
 	if err != nil {
 		return nil, err
 	}
@@ -98,12 +104,12 @@ func list(ctx context.Context, read func(ctx context.Context, userID int64, limi
 	return read(ctx, userID, batch.Limit(limit, maxList))
 }
 
-// Stats returns the counters of users and whether the viewer follows them.
+// Stats returns the counters of users.
 func (s *Server) Stats(ctx context.Context, in *pb.StatsRequest, out *pb.StatsResponse) error {
 	if err := batch.Check(in.UserIds); err != nil {
 		return err
 	}
-	rows, err := s.store.stats(ctx, in.ViewerId, in.UserIds)
+	rows, err := s.store.stats(ctx, in.UserIds)
 	if err != nil {
 		return err
 	}

@@ -143,22 +143,12 @@ func (s *store) friends(ctx context.Context, userID int64, limit int) ([]int64, 
 	return ids, model.Wrap(err, "listing the friends of user %d", userID)
 }
 
-// stat is what the counters and a viewer's follows say of a user.
-type stat struct {
-	UserID, Follows, Followers int64
-	IsFollow                   bool
-}
-
-// stats returns what is known of the users. Those without a row were never in a
-// follow: whoever is followed has a counter.
-func (s *store) stats(ctx context.Context, viewerID int64, userIDs []int64) ([]stat, error) {
+// stats returns the counters of those of the users who were ever in a follow.
+func (s *store) stats(ctx context.Context, userIDs []int64) ([]model.FollowUser, error) {
 	if len(userIDs) == 0 {
 		return nil, nil
 	}
-	var rows []stat
-	err := s.db.WithContext(ctx).Table("follow_users AS u").
-		Select("u.user_id, u.follows, u.followers, f.follower_id IS NOT NULL AS is_follow").
-		Joins("LEFT JOIN follows AS f ON f.follower_id = ? AND f.followee_id = u.user_id", viewerID).
-		Where("u.user_id IN ?", batch.Padded(userIDs)).Scan(&rows).Error
+	var rows []model.FollowUser
+	err := s.db.WithContext(ctx).Where("user_id IN ?", batch.Padded(userIDs)).Find(&rows).Error
 	return rows, model.Wrap(err, "reading the follow counters of %d users", len(userIDs))
 }

@@ -239,11 +239,9 @@ func (x *ListLikedResponse) GetVideoIds() []int64 {
 }
 
 type StatsRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// 0 for an anonymous viewer: flags are false.
-	ViewerId      int64   `protobuf:"varint,1,opt,name=viewer_id,json=viewerId,proto3" json:"viewer_id,omitempty"`
-	VideoIds      []int64 `protobuf:"varint,2,rep,packed,name=video_ids,json=videoIds,proto3" json:"video_ids,omitempty"`
-	UserIds       []int64 `protobuf:"varint,3,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	VideoIds      []int64                `protobuf:"varint,2,rep,packed,name=video_ids,json=videoIds,proto3" json:"video_ids,omitempty"`
+	UserIds       []int64                `protobuf:"varint,3,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -276,13 +274,6 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
 	return file_favorite_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *StatsRequest) GetViewerId() int64 {
-	if x != nil {
-		return x.ViewerId
-	}
-	return 0
 }
 
 func (x *StatsRequest) GetVideoIds() []int64 {
@@ -355,8 +346,6 @@ type VideoStat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Likes the video has.
 	FavoriteCount int64 `protobuf:"varint,1,opt,name=favorite_count,json=favoriteCount,proto3" json:"favorite_count,omitempty"`
-	// Whether the viewer likes it.
-	IsFavorite    bool `protobuf:"varint,2,opt,name=is_favorite,json=isFavorite,proto3" json:"is_favorite,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -396,13 +385,6 @@ func (x *VideoStat) GetFavoriteCount() int64 {
 		return x.FavoriteCount
 	}
 	return 0
-}
-
-func (x *VideoStat) GetIsFavorite() bool {
-	if x != nil {
-		return x.IsFavorite
-	}
-	return false
 }
 
 type UserStat struct {
@@ -461,8 +443,7 @@ func (x *UserStat) GetFavoriteCount() int64 {
 
 type FlagsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	ViewerId      int64                  `protobuf:"varint,1,opt,name=viewer_id,json=viewerId,proto3" json:"viewer_id,omitempty"`
-	VideoIds      []int64                `protobuf:"varint,2,rep,packed,name=video_ids,json=videoIds,proto3" json:"video_ids,omitempty"`
+	Viewers       []*FlagsRequest_Viewer `protobuf:"bytes,3,rep,name=viewers,proto3" json:"viewers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -497,24 +478,17 @@ func (*FlagsRequest) Descriptor() ([]byte, []int) {
 	return file_favorite_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *FlagsRequest) GetViewerId() int64 {
+func (x *FlagsRequest) GetViewers() []*FlagsRequest_Viewer {
 	if x != nil {
-		return x.ViewerId
-	}
-	return 0
-}
-
-func (x *FlagsRequest) GetVideoIds() []int64 {
-	if x != nil {
-		return x.VideoIds
+		return x.Viewers
 	}
 	return nil
 }
 
 type FlagsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Those of them that the viewer likes, in their order.
-	VideoIds      []int64 `protobuf:"varint,1,rep,packed,name=video_ids,json=videoIds,proto3" json:"video_ids,omitempty"`
+	// One for each viewer, in their order.
+	Viewers       []*FlagsResponse_Viewer `protobuf:"bytes,2,rep,name=viewers,proto3" json:"viewers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -549,7 +523,104 @@ func (*FlagsResponse) Descriptor() ([]byte, []int) {
 	return file_favorite_proto_rawDescGZIP(), []int{9}
 }
 
-func (x *FlagsResponse) GetVideoIds() []int64 {
+func (x *FlagsResponse) GetViewers() []*FlagsResponse_Viewer {
+	if x != nil {
+		return x.Viewers
+	}
+	return nil
+}
+
+type FlagsRequest_Viewer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	VideoIds      []int64                `protobuf:"varint,2,rep,packed,name=video_ids,json=videoIds,proto3" json:"video_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlagsRequest_Viewer) Reset() {
+	*x = FlagsRequest_Viewer{}
+	mi := &file_favorite_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlagsRequest_Viewer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlagsRequest_Viewer) ProtoMessage() {}
+
+func (x *FlagsRequest_Viewer) ProtoReflect() protoreflect.Message {
+	mi := &file_favorite_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlagsRequest_Viewer.ProtoReflect.Descriptor instead.
+func (*FlagsRequest_Viewer) Descriptor() ([]byte, []int) {
+	return file_favorite_proto_rawDescGZIP(), []int{8, 0}
+}
+
+func (x *FlagsRequest_Viewer) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *FlagsRequest_Viewer) GetVideoIds() []int64 {
+	if x != nil {
+		return x.VideoIds
+	}
+	return nil
+}
+
+type FlagsResponse_Viewer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those of them that the viewer likes, in their order.
+	VideoIds      []int64 `protobuf:"varint,1,rep,packed,name=video_ids,json=videoIds,proto3" json:"video_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlagsResponse_Viewer) Reset() {
+	*x = FlagsResponse_Viewer{}
+	mi := &file_favorite_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlagsResponse_Viewer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlagsResponse_Viewer) ProtoMessage() {}
+
+func (x *FlagsResponse_Viewer) ProtoReflect() protoreflect.Message {
+	mi := &file_favorite_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlagsResponse_Viewer.ProtoReflect.Descriptor instead.
+func (*FlagsResponse_Viewer) Descriptor() ([]byte, []int) {
+	return file_favorite_proto_rawDescGZIP(), []int{9, 0}
+}
+
+func (x *FlagsResponse_Viewer) GetVideoIds() []int64 {
 	if x != nil {
 		return x.VideoIds
 	}
@@ -573,11 +644,10 @@ const file_favorite_proto_rawDesc = "" +
 	"\auser_id\x18\x01 \x01(\x03R\x06userId\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x05R\x05limit\"0\n" +
 	"\x11ListLikedResponse\x12\x1b\n" +
-	"\tvideo_ids\x18\x01 \x03(\x03R\bvideoIds\"c\n" +
+	"\tvideo_ids\x18\x01 \x03(\x03R\bvideoIds\"L\n" +
 	"\fStatsRequest\x12\x1b\n" +
-	"\tviewer_id\x18\x01 \x01(\x03R\bviewerId\x12\x1b\n" +
 	"\tvideo_ids\x18\x02 \x03(\x03R\bvideoIds\x12\x19\n" +
-	"\buser_ids\x18\x03 \x03(\x03R\auserIds\"\xa4\x02\n" +
+	"\buser_ids\x18\x03 \x03(\x03R\auserIdsJ\x04\b\x01\x10\x02\"\xa4\x02\n" +
 	"\rStatsResponse\x12;\n" +
 	"\x06videos\x18\x01 \x03(\v2#.favorite.StatsResponse.VideosEntryR\x06videos\x128\n" +
 	"\x05users\x18\x02 \x03(\v2\".favorite.StatsResponse.UsersEntryR\x05users\x1aN\n" +
@@ -587,19 +657,21 @@ const file_favorite_proto_rawDesc = "" +
 	"\n" +
 	"UsersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\x03R\x03key\x12(\n" +
-	"\x05value\x18\x02 \x01(\v2\x12.favorite.UserStatR\x05value:\x028\x01\"S\n" +
+	"\x05value\x18\x02 \x01(\v2\x12.favorite.UserStatR\x05value:\x028\x01\"8\n" +
 	"\tVideoStat\x12%\n" +
-	"\x0efavorite_count\x18\x01 \x01(\x03R\rfavoriteCount\x12\x1f\n" +
-	"\vis_favorite\x18\x02 \x01(\bR\n" +
-	"isFavorite\"Z\n" +
+	"\x0efavorite_count\x18\x01 \x01(\x03R\rfavoriteCountJ\x04\b\x02\x10\x03\"Z\n" +
 	"\bUserStat\x12'\n" +
 	"\x0ftotal_favorited\x18\x01 \x01(\x03R\x0etotalFavorited\x12%\n" +
-	"\x0efavorite_count\x18\x02 \x01(\x03R\rfavoriteCount\"H\n" +
-	"\fFlagsRequest\x12\x1b\n" +
-	"\tviewer_id\x18\x01 \x01(\x03R\bviewerId\x12\x1b\n" +
-	"\tvideo_ids\x18\x02 \x03(\x03R\bvideoIds\",\n" +
-	"\rFlagsResponse\x12\x1b\n" +
-	"\tvideo_ids\x18\x01 \x03(\x03R\bvideoIds2\xf8\x01\n" +
+	"\x0efavorite_count\x18\x02 \x01(\x03R\rfavoriteCount\"\x8a\x01\n" +
+	"\fFlagsRequest\x127\n" +
+	"\aviewers\x18\x03 \x03(\v2\x1d.favorite.FlagsRequest.ViewerR\aviewers\x1a5\n" +
+	"\x06Viewer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x1b\n" +
+	"\tvideo_ids\x18\x02 \x03(\x03R\bvideoIdsJ\x04\b\x01\x10\x02J\x04\b\x02\x10\x03\"v\n" +
+	"\rFlagsResponse\x128\n" +
+	"\aviewers\x18\x02 \x03(\v2\x1e.favorite.FlagsResponse.ViewerR\aviewers\x1a%\n" +
+	"\x06Viewer\x12\x1b\n" +
+	"\tvideo_ids\x18\x01 \x03(\x03R\bvideoIdsJ\x04\b\x01\x10\x022\xf8\x01\n" +
 	"\bFavorite\x122\n" +
 	"\x03Act\x12\x14.favorite.ActRequest\x1a\x15.favorite.ActResponse\x12D\n" +
 	"\tListLiked\x12\x1a.favorite.ListLikedRequest\x1a\x1b.favorite.ListLikedResponse\x128\n" +
@@ -618,39 +690,43 @@ func file_favorite_proto_rawDescGZIP() []byte {
 	return file_favorite_proto_rawDescData
 }
 
-var file_favorite_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_favorite_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_favorite_proto_goTypes = []any{
-	(*ActRequest)(nil),        // 0: favorite.ActRequest
-	(*ActResponse)(nil),       // 1: favorite.ActResponse
-	(*ListLikedRequest)(nil),  // 2: favorite.ListLikedRequest
-	(*ListLikedResponse)(nil), // 3: favorite.ListLikedResponse
-	(*StatsRequest)(nil),      // 4: favorite.StatsRequest
-	(*StatsResponse)(nil),     // 5: favorite.StatsResponse
-	(*VideoStat)(nil),         // 6: favorite.VideoStat
-	(*UserStat)(nil),          // 7: favorite.UserStat
-	(*FlagsRequest)(nil),      // 8: favorite.FlagsRequest
-	(*FlagsResponse)(nil),     // 9: favorite.FlagsResponse
-	nil,                       // 10: favorite.StatsResponse.VideosEntry
-	nil,                       // 11: favorite.StatsResponse.UsersEntry
+	(*ActRequest)(nil),           // 0: favorite.ActRequest
+	(*ActResponse)(nil),          // 1: favorite.ActResponse
+	(*ListLikedRequest)(nil),     // 2: favorite.ListLikedRequest
+	(*ListLikedResponse)(nil),    // 3: favorite.ListLikedResponse
+	(*StatsRequest)(nil),         // 4: favorite.StatsRequest
+	(*StatsResponse)(nil),        // 5: favorite.StatsResponse
+	(*VideoStat)(nil),            // 6: favorite.VideoStat
+	(*UserStat)(nil),             // 7: favorite.UserStat
+	(*FlagsRequest)(nil),         // 8: favorite.FlagsRequest
+	(*FlagsResponse)(nil),        // 9: favorite.FlagsResponse
+	nil,                          // 10: favorite.StatsResponse.VideosEntry
+	nil,                          // 11: favorite.StatsResponse.UsersEntry
+	(*FlagsRequest_Viewer)(nil),  // 12: favorite.FlagsRequest.Viewer
+	(*FlagsResponse_Viewer)(nil), // 13: favorite.FlagsResponse.Viewer
 }
 var file_favorite_proto_depIdxs = []int32{
 	10, // 0: favorite.StatsResponse.videos:type_name -> favorite.StatsResponse.VideosEntry
 	11, // 1: favorite.StatsResponse.users:type_name -> favorite.StatsResponse.UsersEntry
-	6,  // 2: favorite.StatsResponse.VideosEntry.value:type_name -> favorite.VideoStat
-	7,  // 3: favorite.StatsResponse.UsersEntry.value:type_name -> favorite.UserStat
-	0,  // 4: favorite.Favorite.Act:input_type -> favorite.ActRequest
-	2,  // 5: favorite.Favorite.ListLiked:input_type -> favorite.ListLikedRequest
-	4,  // 6: favorite.Favorite.Stats:input_type -> favorite.StatsRequest
-	8,  // 7: favorite.Favorite.Flags:input_type -> favorite.FlagsRequest
-	1,  // 8: favorite.Favorite.Act:output_type -> favorite.ActResponse
-	3,  // 9: favorite.Favorite.ListLiked:output_type -> favorite.ListLikedResponse
-	5,  // 10: favorite.Favorite.Stats:output_type -> favorite.StatsResponse
-	9,  // 11: favorite.Favorite.Flags:output_type -> favorite.FlagsResponse
-	8,  // [8:12] is the sub-list for method output_type
-	4,  // [4:8] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	12, // 2: favorite.FlagsRequest.viewers:type_name -> favorite.FlagsRequest.Viewer
+	13, // 3: favorite.FlagsResponse.viewers:type_name -> favorite.FlagsResponse.Viewer
+	6,  // 4: favorite.StatsResponse.VideosEntry.value:type_name -> favorite.VideoStat
+	7,  // 5: favorite.StatsResponse.UsersEntry.value:type_name -> favorite.UserStat
+	0,  // 6: favorite.Favorite.Act:input_type -> favorite.ActRequest
+	2,  // 7: favorite.Favorite.ListLiked:input_type -> favorite.ListLikedRequest
+	4,  // 8: favorite.Favorite.Stats:input_type -> favorite.StatsRequest
+	8,  // 9: favorite.Favorite.Flags:input_type -> favorite.FlagsRequest
+	1,  // 10: favorite.Favorite.Act:output_type -> favorite.ActResponse
+	3,  // 11: favorite.Favorite.ListLiked:output_type -> favorite.ListLikedResponse
+	5,  // 12: favorite.Favorite.Stats:output_type -> favorite.StatsResponse
+	9,  // 13: favorite.Favorite.Flags:output_type -> favorite.FlagsResponse
+	10, // [10:14] is the sub-list for method output_type
+	6,  // [6:10] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_favorite_proto_init() }
@@ -664,7 +740,7 @@ func file_favorite_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_favorite_proto_rawDesc), len(file_favorite_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -40,12 +40,12 @@ type FavoriteService interface {
 	// ListLiked returns ids of videos the user likes, latest like first,
 	// including likes of theirs that are still queued.
 	ListLiked(ctx context.Context, in *ListLikedRequest, opts ...client.CallOption) (*ListLikedResponse, error)
-	// Stats returns like counts and the viewer's flags of videos, and the like
-	// totals of users, one entry for every id asked for. At most 500 ids in each
-	// list, else Invalid.
+	// Stats returns the like counts of videos and the like totals of users, one
+	// entry for every id asked for. Likes that are still queued do not count yet.
+	// At most 500 ids in each list, else Invalid.
 	Stats(ctx context.Context, in *StatsRequest, opts ...client.CallOption) (*StatsResponse, error)
-	// Flags returns which of the videos the viewer likes, the viewer's own last acts
-	// included. At most 500 ids, else Invalid.
+	// Flags returns which videos each of several viewers likes, their own last acts
+	// included. At most 100 viewers and 500 ids of each, else Invalid.
 	Flags(ctx context.Context, in *FlagsRequest, opts ...client.CallOption) (*FlagsResponse, error)
 }
 
@@ -112,12 +112,12 @@ type FavoriteHandler interface {
 	// ListLiked returns ids of videos the user likes, latest like first,
 	// including likes of theirs that are still queued.
 	ListLiked(context.Context, *ListLikedRequest, *ListLikedResponse) error
-	// Stats returns like counts and the viewer's flags of videos, and the like
-	// totals of users, one entry for every id asked for. At most 500 ids in each
-	// list, else Invalid.
+	// Stats returns the like counts of videos and the like totals of users, one
+	// entry for every id asked for. Likes that are still queued do not count yet.
+	// At most 500 ids in each list, else Invalid.
 	Stats(context.Context, *StatsRequest, *StatsResponse) error
-	// Flags returns which of the videos the viewer likes, the viewer's own last acts
-	// included. At most 500 ids, else Invalid.
+	// Flags returns which videos each of several viewers likes, their own last acts
+	// included. At most 100 viewers and 500 ids of each, else Invalid.
 	Flags(context.Context, *FlagsRequest, *FlagsResponse) error
 }
 

@@ -455,10 +455,8 @@ func (x *FriendsResponse) GetUserIds() []int64 {
 }
 
 type StatsRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// 0 for an anonymous viewer: flags are false.
-	ViewerId      int64   `protobuf:"varint,1,opt,name=viewer_id,json=viewerId,proto3" json:"viewer_id,omitempty"`
-	UserIds       []int64 `protobuf:"varint,2,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UserIds       []int64                `protobuf:"varint,2,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -491,13 +489,6 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
 	return file_relation_proto_rawDescGZIP(), []int{8}
-}
-
-func (x *StatsRequest) GetViewerId() int64 {
-	if x != nil {
-		return x.ViewerId
-	}
-	return 0
 }
 
 func (x *StatsRequest) GetUserIds() []int64 {
@@ -557,8 +548,6 @@ type UserStat struct {
 	FollowCount int64 `protobuf:"varint,1,opt,name=follow_count,json=followCount,proto3" json:"follow_count,omitempty"`
 	// How many users follow this user.
 	FollowerCount int64 `protobuf:"varint,2,opt,name=follower_count,json=followerCount,proto3" json:"follower_count,omitempty"`
-	// Whether the viewer follows this user.
-	IsFollow      bool `protobuf:"varint,3,opt,name=is_follow,json=isFollow,proto3" json:"is_follow,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -607,17 +596,9 @@ func (x *UserStat) GetFollowerCount() int64 {
 	return 0
 }
 
-func (x *UserStat) GetIsFollow() bool {
-	if x != nil {
-		return x.IsFollow
-	}
-	return false
-}
-
 type FlagsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	ViewerId      int64                  `protobuf:"varint,1,opt,name=viewer_id,json=viewerId,proto3" json:"viewer_id,omitempty"`
-	UserIds       []int64                `protobuf:"varint,2,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	Viewers       []*FlagsRequest_Viewer `protobuf:"bytes,3,rep,name=viewers,proto3" json:"viewers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -652,24 +633,17 @@ func (*FlagsRequest) Descriptor() ([]byte, []int) {
 	return file_relation_proto_rawDescGZIP(), []int{11}
 }
 
-func (x *FlagsRequest) GetViewerId() int64 {
+func (x *FlagsRequest) GetViewers() []*FlagsRequest_Viewer {
 	if x != nil {
-		return x.ViewerId
-	}
-	return 0
-}
-
-func (x *FlagsRequest) GetUserIds() []int64 {
-	if x != nil {
-		return x.UserIds
+		return x.Viewers
 	}
 	return nil
 }
 
 type FlagsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Those of them whom the viewer follows, in their order.
-	UserIds       []int64 `protobuf:"varint,1,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	// One for each viewer, in their order.
+	Viewers       []*FlagsResponse_Viewer `protobuf:"bytes,2,rep,name=viewers,proto3" json:"viewers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -704,7 +678,104 @@ func (*FlagsResponse) Descriptor() ([]byte, []int) {
 	return file_relation_proto_rawDescGZIP(), []int{12}
 }
 
-func (x *FlagsResponse) GetUserIds() []int64 {
+func (x *FlagsResponse) GetViewers() []*FlagsResponse_Viewer {
+	if x != nil {
+		return x.Viewers
+	}
+	return nil
+}
+
+type FlagsRequest_Viewer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	UserIds       []int64                `protobuf:"varint,2,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlagsRequest_Viewer) Reset() {
+	*x = FlagsRequest_Viewer{}
+	mi := &file_relation_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlagsRequest_Viewer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlagsRequest_Viewer) ProtoMessage() {}
+
+func (x *FlagsRequest_Viewer) ProtoReflect() protoreflect.Message {
+	mi := &file_relation_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlagsRequest_Viewer.ProtoReflect.Descriptor instead.
+func (*FlagsRequest_Viewer) Descriptor() ([]byte, []int) {
+	return file_relation_proto_rawDescGZIP(), []int{11, 0}
+}
+
+func (x *FlagsRequest_Viewer) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *FlagsRequest_Viewer) GetUserIds() []int64 {
+	if x != nil {
+		return x.UserIds
+	}
+	return nil
+}
+
+type FlagsResponse_Viewer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those of them whom the viewer follows, in their order.
+	UserIds       []int64 `protobuf:"varint,1,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlagsResponse_Viewer) Reset() {
+	*x = FlagsResponse_Viewer{}
+	mi := &file_relation_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlagsResponse_Viewer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlagsResponse_Viewer) ProtoMessage() {}
+
+func (x *FlagsResponse_Viewer) ProtoReflect() protoreflect.Message {
+	mi := &file_relation_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlagsResponse_Viewer.ProtoReflect.Descriptor instead.
+func (*FlagsResponse_Viewer) Descriptor() ([]byte, []int) {
+	return file_relation_proto_rawDescGZIP(), []int{12, 0}
+}
+
+func (x *FlagsResponse_Viewer) GetUserIds() []int64 {
 	if x != nil {
 		return x.UserIds
 	}
@@ -741,25 +812,27 @@ const file_relation_proto_rawDesc = "" +
 	"\auser_id\x18\x01 \x01(\x03R\x06userId\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x05R\x05limit\",\n" +
 	"\x0fFriendsResponse\x12\x19\n" +
-	"\buser_ids\x18\x01 \x03(\x03R\auserIds\"F\n" +
-	"\fStatsRequest\x12\x1b\n" +
-	"\tviewer_id\x18\x01 \x01(\x03R\bviewerId\x12\x19\n" +
-	"\buser_ids\x18\x02 \x03(\x03R\auserIds\"\x97\x01\n" +
+	"\buser_ids\x18\x01 \x03(\x03R\auserIds\"/\n" +
+	"\fStatsRequest\x12\x19\n" +
+	"\buser_ids\x18\x02 \x03(\x03R\auserIdsJ\x04\b\x01\x10\x02\"\x97\x01\n" +
 	"\rStatsResponse\x128\n" +
 	"\x05users\x18\x01 \x03(\v2\".relation.StatsResponse.UsersEntryR\x05users\x1aL\n" +
 	"\n" +
 	"UsersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\x03R\x03key\x12(\n" +
-	"\x05value\x18\x02 \x01(\v2\x12.relation.UserStatR\x05value:\x028\x01\"q\n" +
+	"\x05value\x18\x02 \x01(\v2\x12.relation.UserStatR\x05value:\x028\x01\"Z\n" +
 	"\bUserStat\x12!\n" +
 	"\ffollow_count\x18\x01 \x01(\x03R\vfollowCount\x12%\n" +
-	"\x0efollower_count\x18\x02 \x01(\x03R\rfollowerCount\x12\x1b\n" +
-	"\tis_follow\x18\x03 \x01(\bR\bisFollow\"F\n" +
-	"\fFlagsRequest\x12\x1b\n" +
-	"\tviewer_id\x18\x01 \x01(\x03R\bviewerId\x12\x19\n" +
-	"\buser_ids\x18\x02 \x03(\x03R\auserIds\"*\n" +
-	"\rFlagsResponse\x12\x19\n" +
-	"\buser_ids\x18\x01 \x03(\x03R\auserIds2\xfe\x02\n" +
+	"\x0efollower_count\x18\x02 \x01(\x03R\rfollowerCountJ\x04\b\x03\x10\x04\"\x88\x01\n" +
+	"\fFlagsRequest\x127\n" +
+	"\aviewers\x18\x03 \x03(\v2\x1d.relation.FlagsRequest.ViewerR\aviewers\x1a3\n" +
+	"\x06Viewer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x19\n" +
+	"\buser_ids\x18\x02 \x03(\x03R\auserIdsJ\x04\b\x01\x10\x02J\x04\b\x02\x10\x03\"t\n" +
+	"\rFlagsResponse\x128\n" +
+	"\aviewers\x18\x02 \x03(\v2\x1e.relation.FlagsResponse.ViewerR\aviewers\x1a#\n" +
+	"\x06Viewer\x12\x19\n" +
+	"\buser_ids\x18\x01 \x03(\x03R\auserIdsJ\x04\b\x01\x10\x022\xfe\x02\n" +
 	"\bRelation\x122\n" +
 	"\x03Act\x12\x14.relation.ActRequest\x1a\x15.relation.ActResponse\x12D\n" +
 	"\tFollowing\x12\x1a.relation.FollowingRequest\x1a\x1b.relation.FollowingResponse\x12D\n" +
@@ -780,43 +853,47 @@ func file_relation_proto_rawDescGZIP() []byte {
 	return file_relation_proto_rawDescData
 }
 
-var file_relation_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_relation_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_relation_proto_goTypes = []any{
-	(*ActRequest)(nil),        // 0: relation.ActRequest
-	(*ActResponse)(nil),       // 1: relation.ActResponse
-	(*FollowingRequest)(nil),  // 2: relation.FollowingRequest
-	(*FollowingResponse)(nil), // 3: relation.FollowingResponse
-	(*FollowersRequest)(nil),  // 4: relation.FollowersRequest
-	(*FollowersResponse)(nil), // 5: relation.FollowersResponse
-	(*FriendsRequest)(nil),    // 6: relation.FriendsRequest
-	(*FriendsResponse)(nil),   // 7: relation.FriendsResponse
-	(*StatsRequest)(nil),      // 8: relation.StatsRequest
-	(*StatsResponse)(nil),     // 9: relation.StatsResponse
-	(*UserStat)(nil),          // 10: relation.UserStat
-	(*FlagsRequest)(nil),      // 11: relation.FlagsRequest
-	(*FlagsResponse)(nil),     // 12: relation.FlagsResponse
-	nil,                       // 13: relation.StatsResponse.UsersEntry
+	(*ActRequest)(nil),           // 0: relation.ActRequest
+	(*ActResponse)(nil),          // 1: relation.ActResponse
+	(*FollowingRequest)(nil),     // 2: relation.FollowingRequest
+	(*FollowingResponse)(nil),    // 3: relation.FollowingResponse
+	(*FollowersRequest)(nil),     // 4: relation.FollowersRequest
+	(*FollowersResponse)(nil),    // 5: relation.FollowersResponse
+	(*FriendsRequest)(nil),       // 6: relation.FriendsRequest
+	(*FriendsResponse)(nil),      // 7: relation.FriendsResponse
+	(*StatsRequest)(nil),         // 8: relation.StatsRequest
+	(*StatsResponse)(nil),        // 9: relation.StatsResponse
+	(*UserStat)(nil),             // 10: relation.UserStat
+	(*FlagsRequest)(nil),         // 11: relation.FlagsRequest
+	(*FlagsResponse)(nil),        // 12: relation.FlagsResponse
+	nil,                          // 13: relation.StatsResponse.UsersEntry
+	(*FlagsRequest_Viewer)(nil),  // 14: relation.FlagsRequest.Viewer
+	(*FlagsResponse_Viewer)(nil), // 15: relation.FlagsResponse.Viewer
 }
 var file_relation_proto_depIdxs = []int32{
 	13, // 0: relation.StatsResponse.users:type_name -> relation.StatsResponse.UsersEntry
-	10, // 1: relation.StatsResponse.UsersEntry.value:type_name -> relation.UserStat
-	0,  // 2: relation.Relation.Act:input_type -> relation.ActRequest
-	2,  // 3: relation.Relation.Following:input_type -> relation.FollowingRequest
-	4,  // 4: relation.Relation.Followers:input_type -> relation.FollowersRequest
-	6,  // 5: relation.Relation.Friends:input_type -> relation.FriendsRequest
-	8,  // 6: relation.Relation.Stats:input_type -> relation.StatsRequest
-	11, // 7: relation.Relation.Flags:input_type -> relation.FlagsRequest
-	1,  // 8: relation.Relation.Act:output_type -> relation.ActResponse
-	3,  // 9: relation.Relation.Following:output_type -> relation.FollowingResponse
-	5,  // 10: relation.Relation.Followers:output_type -> relation.FollowersResponse
-	7,  // 11: relation.Relation.Friends:output_type -> relation.FriendsResponse
-	9,  // 12: relation.Relation.Stats:output_type -> relation.StatsResponse
-	12, // 13: relation.Relation.Flags:output_type -> relation.FlagsResponse
-	8,  // [8:14] is the sub-list for method output_type
-	2,  // [2:8] is the sub-list for method input_type
-	2,  // [2:2] is the sub-list for extension type_name
-	2,  // [2:2] is the sub-list for extension extendee
-	0,  // [0:2] is the sub-list for field type_name
+	14, // 1: relation.FlagsRequest.viewers:type_name -> relation.FlagsRequest.Viewer
+	15, // 2: relation.FlagsResponse.viewers:type_name -> relation.FlagsResponse.Viewer
+	10, // 3: relation.StatsResponse.UsersEntry.value:type_name -> relation.UserStat
+	0,  // 4: relation.Relation.Act:input_type -> relation.ActRequest
+	2,  // 5: relation.Relation.Following:input_type -> relation.FollowingRequest
+	4,  // 6: relation.Relation.Followers:input_type -> relation.FollowersRequest
+	6,  // 7: relation.Relation.Friends:input_type -> relation.FriendsRequest
+	8,  // 8: relation.Relation.Stats:input_type -> relation.StatsRequest
+	11, // 9: relation.Relation.Flags:input_type -> relation.FlagsRequest
+	1,  // 10: relation.Relation.Act:output_type -> relation.ActResponse
+	3,  // 11: relation.Relation.Following:output_type -> relation.FollowingResponse
+	5,  // 12: relation.Relation.Followers:output_type -> relation.FollowersResponse
+	7,  // 13: relation.Relation.Friends:output_type -> relation.FriendsResponse
+	9,  // 14: relation.Relation.Stats:output_type -> relation.StatsResponse
+	12, // 15: relation.Relation.Flags:output_type -> relation.FlagsResponse
+	10, // [10:16] is the sub-list for method output_type
+	4,  // [4:10] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_relation_proto_init() }
@@ -830,7 +907,7 @@ func file_relation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_relation_proto_rawDesc), len(file_relation_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

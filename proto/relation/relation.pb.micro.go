@@ -39,11 +39,11 @@ type RelationService interface {
 	Followers(ctx context.Context, in *FollowersRequest, opts ...client.CallOption) (*FollowersResponse, error)
 	// Friends returns users who follow the user and are followed back.
 	Friends(ctx context.Context, in *FriendsRequest, opts ...client.CallOption) (*FriendsResponse, error)
-	// Stats returns the counters of users and whether the viewer follows them,
-	// one entry for every id asked for. At most 500 ids, else Invalid.
+	// Stats returns the counters of users, one entry for every id asked for. At
+	// most 500 ids, else Invalid.
 	Stats(ctx context.Context, in *StatsRequest, opts ...client.CallOption) (*StatsResponse, error)
-	// Flags returns which of the users the viewer follows, the viewer's own last
-	// acts included. At most 500 ids, else Invalid.
+	// Flags returns whom each of several viewers follows of some users, their own
+	// last acts included. At most 100 viewers and 500 ids of each, else Invalid.
 	Flags(ctx context.Context, in *FlagsRequest, opts ...client.CallOption) (*FlagsResponse, error)
 }
 
@@ -131,11 +131,11 @@ type RelationHandler interface {
 	Followers(context.Context, *FollowersRequest, *FollowersResponse) error
 	// Friends returns users who follow the user and are followed back.
 	Friends(context.Context, *FriendsRequest, *FriendsResponse) error
-	// Stats returns the counters of users and whether the viewer follows them,
-	// one entry for every id asked for. At most 500 ids, else Invalid.
+	// Stats returns the counters of users, one entry for every id asked for. At
+	// most 500 ids, else Invalid.
 	Stats(context.Context, *StatsRequest, *StatsResponse) error
-	// Flags returns which of the users the viewer follows, the viewer's own last
-	// acts included. At most 500 ids, else Invalid.
+	// Flags returns whom each of several viewers follows of some users, their own
+	// last acts included. At most 100 viewers and 500 ids of each, else Invalid.
 	Flags(context.Context, *FlagsRequest, *FlagsResponse) error
 }
 

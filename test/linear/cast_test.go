@@ -190,13 +190,9 @@ func (c *cast) likes(ctx context.Context, s step, user, film int64) (liked bool)
 			liked = slices.Contains(out.VideoIds, film)
 			return liked, err
 		}
-		var out pbfavorite.StatsResponse
-		err := c.favorite(s).Stats(ctx, &pbfavorite.StatsRequest{ViewerId: user, VideoIds: []int64{film}}, &out)
-		stat := out.Videos[film]
-		liked = stat.GetIsFavorite()
-		if count := stat.GetFavoriteCount(); count < int64(bit(liked)) || count > users {
-			c.reject("user %d sees %d likes of video %d, own: %v", user, count, film, liked)
-		}
+		var out pbfavorite.FlagsResponse
+		err := c.favorite(s).Flags(ctx, &pbfavorite.FlagsRequest{Viewers: []*pbfavorite.FlagsRequest_Viewer{{Id: user, VideoIds: []int64{film}}}}, &out)
+		liked = err == nil && len(out.Viewers[0].VideoIds) > 0
 		return liked, err
 	})
 	return liked
@@ -236,9 +232,9 @@ func (c *cast) follows(ctx context.Context, s step, user, other int64) (followin
 			following = slices.Contains(out.UserIds, other)
 			return following, err
 		}
-		var out pbrelation.StatsResponse
-		err := c.relation.Stats(ctx, &pbrelation.StatsRequest{ViewerId: user, UserIds: []int64{other}}, &out)
-		following = out.Users[other].GetIsFollow()
+		var out pbrelation.FlagsResponse
+		err := c.relation.Flags(ctx, &pbrelation.FlagsRequest{Viewers: []*pbrelation.FlagsRequest_Viewer{{Id: user, UserIds: []int64{other}}}}, &out)
+		following = err == nil && len(out.Viewers[0].UserIds) > 0
 		return following, err
 	})
 	return following
