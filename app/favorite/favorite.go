@@ -1,12 +1,14 @@
 package favorite
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"time"
 
 	"gorm.io/gorm"
 
+	"backbeat/app/batch"
 	"backbeat/app/cache"
 	"backbeat/mq"
 )
@@ -39,6 +41,10 @@ type Service struct {
 	clock   *clock
 	held    *cache.Held[owner, held]
 	log     *slog.Logger
+	// entering and keeping let acts that arrive together share what their pending
+	// entries cost.
+	entering *batch.Group[write, entered]
+	keeping  *batch.Group[write, struct{}]
 }
 
 // New returns the service.
@@ -51,6 +57,10 @@ func New(deps Deps) *Service {
 		log:     deps.Log,
 	}
 	s.held = cache.NewHeld(heldUsers, heldLife, deps.Now, s.load)
+	s.entering = batch.NewGroup(together, s.enter)
+	s.keeping = batch.NewGroup(together, func(ctx context.Context, acts []write) ([]struct{}, error) {
+		return make([]struct{}, len(acts)), s.pending.keep(ctx, acts)
+	})
 	return s
 }
 

@@ -97,7 +97,7 @@ func (s *Service) storedRows(ctx context.Context, user int64, videos []int64) (m
 	if len(videos) == 0 {
 		return nil, nil
 	}
-	found, err := s.store.rowsOf(ctx, user, videos)
+	found, err := s.store.rowsAmong(ctx, user, videos)
 	rows := make(map[int64]write, len(found))
 	for _, row := range found {
 		rows[row.video] = row

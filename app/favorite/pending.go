@@ -15,13 +15,13 @@ import (
 // shows. Whoever takes his own back uncovers the one below, whichever order they
 // are taken back in.
 type Pending interface {
-	// allocate enters act, given the row, with a version above act.version, row's
-	// and those of the entries, and returns it with the state known until now. The
-	// entry is provisional: it goes by itself unless kept. With errFull no entry was
-	// made and version is the highest known.
-	allocate(ctx context.Context, act, row write) (version int64, liked bool, err error)
-	// keep makes act's entry last until it is settled; older ones are done with.
-	keep(ctx context.Context, act write) error
+	// allocate enters acts in their order, each with a version above the proposed
+	// one, its row's and those of the entries. The entries are provisional: they go by
+	// themselves unless kept.
+	allocate(ctx context.Context, acts []proposal) ([]allocation, error)
+	// keep makes the acts' entries last until they are settled; older ones are done
+	// with.
+	keep(ctx context.Context, acts []write) error
 	// takeBack removes act's entry and nobody else's.
 	takeBack(ctx context.Context, act write) error
 	// settle shortens the lives of all entries not newer than what was applied. It
@@ -32,6 +32,17 @@ type Pending interface {
 	// leave changes the user's mark for as long as a settled entry lasts: a write of
 	// theirs was applied without an entry.
 	leave(ctx context.Context, user, version int64) error
+}
+
+// proposal is an act with the version it proposes, and the row it is about.
+type proposal struct{ act, row write }
+
+// allocation is the version an act got and the state known until then. When a bound
+// is met it is full: no entry was made, and version is the highest known.
+type allocation struct {
+	version int64
+	liked   bool
+	full    bool
 }
 
 // view is what a user's entries show: the newest of each video, and the mark that
@@ -106,10 +117,18 @@ func NewMemoryPending(now func() time.Time) *MemoryPending {
 	return &MemoryPending{now: now, lives: usualLives, users: map[int64]map[int64][]entry{}, sweepAt: minSweep}
 }
 
-func (m *MemoryPending) allocate(_ context.Context, act, row write) (int64, bool, error) {
+func (m *MemoryPending) allocate(_ context.Context, acts []proposal) ([]allocation, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.sweep()
+	made := make([]allocation, len(acts))
+	for i, p := range acts {
+		made[i] = m.enter(p.act, p.row)
+	}
+	return made, nil
+}
+
+func (m *MemoryPending) enter(act, row write) allocation {
 	m.clean(act.user)
 	videos := m.users[act.user]
 	entries := videos[act.video]
@@ -118,7 +137,7 @@ func (m *MemoryPending) allocate(_ context.Context, act, row write) (int64, bool
 		known = entries[0].write
 	}
 	if len(entries) >= maxEntries || len(entries) == 0 && len(videos) >= maxVideos {
-		return known.version, known.liked, errFull
+		return allocation{known.version, known.liked, true}
 	}
 	act.version = max(act.version, known.version+1)
 	if videos == nil {
@@ -126,21 +145,23 @@ func (m *MemoryPending) allocate(_ context.Context, act, row write) (int64, bool
 		m.users[act.user] = videos
 	}
 	videos[act.video] = slices.Insert(entries, 0, entry{act, true, m.now().Add(m.lives.provisional)})
-	return act.version, known.liked, nil
+	return allocation{act.version, known.liked, false}
 }
 
-func (m *MemoryPending) keep(_ context.Context, act write) error {
+func (m *MemoryPending) keep(_ context.Context, acts []write) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.clean(act.user)
-	entries := m.users[act.user][act.video]
-	for i := range entries {
-		if entries[i].version == act.version {
-			if entries[i].provisional {
-				entries[i].provisional, entries[i].expires = false, m.now().Add(m.lives.kept)
+	for _, act := range acts {
+		m.clean(act.user)
+		entries := m.users[act.user][act.video]
+		for i := range entries {
+			if entries[i].version == act.version {
+				if entries[i].provisional {
+					entries[i].provisional, entries[i].expires = false, m.now().Add(m.lives.kept)
+				}
+				m.users[act.user][act.video] = entries[:i+1]
+				break
 			}
-			m.users[act.user][act.video] = entries[:i+1]
-			break
 		}
 	}
 	return nil

@@ -168,28 +168,37 @@ end
 return 1
 `)
 
-func (r *RedisPending) allocate(ctx context.Context, act, row write) (int64, bool, error) {
-	reply, err := r.run(ctx, allocateScript, act.user,
-		act.video, act.version, flag(act.liked), act.author, row.version, flag(row.liked),
-		r.lives.provisional.Milliseconds(), maxVideos, maxEntries).Slice()
+func (r *RedisPending) allocate(ctx context.Context, acts []proposal) ([]allocation, error) {
+	calls := make([]call, len(acts))
+	for i, p := range acts {
+		calls[i] = call{p.act.user, []any{
+			p.act.video, p.act.version, flag(p.act.liked), p.act.author, p.row.version, flag(p.row.liked),
+			r.lives.provisional.Milliseconds(), maxVideos, maxEntries,
+		}}
+	}
+	replies, err := r.runAll(ctx, allocateScript, calls)
 	if err != nil {
-		return 0, false, errs.Wrap(errs.Unavailable, err, "allocating a version of user %d for video %d", act.user, act.video)
+		return nil, errs.Wrap(errs.Unavailable, err, "allocating versions of %d likes", len(acts))
 	}
-	numbers, err := parse(reply)
-	if err != nil || len(numbers) != 3 {
-		return 0, false, errs.Wrap(errs.Internal, fmt.Errorf("unexpected reply %v", reply), "allocating a version of user %d for video %d", act.user, act.video)
+	made := make([]allocation, len(acts))
+	for i, reply := range replies {
+		numbers, err := parse(reply)
+		if err != nil || len(numbers) != 3 {
+			return nil, errs.Wrap(errs.Internal, fmt.Errorf("unexpected reply %v", reply), "allocating versions of %d likes", len(acts))
+		}
+		made[i] = allocation{version: numbers[1], liked: numbers[2] == 1, full: numbers[0] == 0}
 	}
-	made, version, known := numbers[0] == 1, numbers[1], numbers[2] == 1
-	if !made {
-		return version, known, errFull
-	}
-	return version, known, nil
+	return made, nil
 }
 
-func (r *RedisPending) keep(ctx context.Context, act write) error {
-	err := r.run(ctx, keepScript, act.user, act.video, act.version, r.lives.kept.Milliseconds()).Err()
+func (r *RedisPending) keep(ctx context.Context, acts []write) error {
+	calls := make([]call, len(acts))
+	for i, act := range acts {
+		calls[i] = call{act.user, []any{act.video, act.version, r.lives.kept.Milliseconds()}}
+	}
+	_, err := r.runAll(ctx, keepScript, calls)
 	if err != nil {
-		return errs.Wrap(errs.Unavailable, err, "keeping the pending like of user %d for video %d", act.user, act.video)
+		return errs.Wrap(errs.Unavailable, err, "keeping %d pending likes", len(acts))
 	}
 	return nil
 }
@@ -203,33 +212,18 @@ func (r *RedisPending) takeBack(ctx context.Context, act write) error {
 }
 
 func (r *RedisPending) settle(ctx context.Context, applied []write) error {
-	byUser := map[int64][]any{}
+	at := map[int64]int{}
+	var calls []call
 	for _, w := range applied {
-		if byUser[w.user] == nil {
-			byUser[w.user] = []any{r.lives.settled.Milliseconds()}
+		i, known := at[w.user]
+		if !known {
+			i = len(calls)
+			at[w.user] = i
+			calls = append(calls, call{w.user, []any{r.lives.settled.Milliseconds()}})
 		}
-		byUser[w.user] = append(byUser[w.user], w.video, w.version)
+		calls[i].args = append(calls[i].args, w.video, w.version)
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.budget)
-	defer cancel()
-	send := func(call func(redis.Scripter, int64, []any) *redis.Cmd) error {
-		_, err := r.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-			for user, args := range byUser {
-				call(pipe, user, args)
-			}
-			return nil
-		})
-		return err
-	}
-	err := send(func(pipe redis.Scripter, user int64, args []any) *redis.Cmd {
-		return settleScript.EvalSha(ctx, pipe, []string{pendingKey(user)}, args...)
-	})
-	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		err = send(func(pipe redis.Scripter, user int64, args []any) *redis.Cmd {
-			return settleScript.Eval(ctx, pipe, []string{pendingKey(user)}, args...)
-		})
-	}
-	if err != nil {
+	if _, err := r.runAll(ctx, settleScript, calls); err != nil {
 		return errs.Wrap(errs.Unavailable, err, "settling %d pending likes", len(applied))
 	}
 	return nil
@@ -303,6 +297,41 @@ func (r *RedisPending) leave(ctx context.Context, user, version int64) error {
 	return nil
 }
 
+// call is what a script is told about a user's hash.
+type call struct {
+	user int64
+	args []any
+}
+
+// runAll runs a script for each call, in their order and one round trip, within the
+// budget. When one fails all have: those that ran expire.
+func (r *RedisPending) runAll(ctx context.Context, script *redis.Script, calls []call) ([]any, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.budget)
+	defer cancel()
+	send := func(run func(pipe redis.Pipeliner, key string, args []any) *redis.Cmd) ([]any, error) {
+		commands, err := r.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+			for _, c := range calls {
+				run(pipe, pendingKey(c.user), c.args)
+			}
+			return nil
+		})
+		replies := make([]any, len(commands))
+		for i, command := range commands {
+			replies[i] = command.(*redis.Cmd).Val()
+		}
+		return replies, err
+	}
+	replies, err := send(func(pipe redis.Pipeliner, key string, args []any) *redis.Cmd {
+		return script.EvalSha(ctx, pipe, []string{key}, args...)
+	})
+	if redis.HasErrorPrefix(err, "NOSCRIPT") { // then none has run
+		return send(func(pipe redis.Pipeliner, key string, args []any) *redis.Cmd {
+			return script.Eval(ctx, pipe, []string{key}, args...)
+		})
+	}
+	return replies, err
+}
+
 // run runs a script on the user's hash within the budget.
 func (r *RedisPending) run(ctx context.Context, script *redis.Script, user int64, args ...any) *redis.Cmd {
 	ctx, cancel := context.WithTimeout(ctx, r.budget)
@@ -320,9 +349,10 @@ func flag(liked bool) int {
 }
 
 // parse reads numbers, which scripts return as integers or as text.
-func parse(reply []any) ([]int64, error) {
-	numbers := make([]int64, len(reply))
-	for i, item := range reply {
+func parse(reply any) ([]int64, error) {
+	items, _ := reply.([]any)
+	numbers := make([]int64, len(items))
+	for i, item := range items {
 		switch value := item.(type) {
 		case int64:
 			numbers[i] = value

@@ -1,6 +1,7 @@
 package favorite
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -78,16 +79,27 @@ func enter(t *testing.T, p Pending, version int64, liked bool) write {
 
 func enterAs(t *testing.T, p Pending, act write) write {
 	t.Helper()
-	version, _, err := p.allocate(t.Context(), act, write{})
-	if err != nil {
-		t.Fatal(err)
+	made, err := allocate(t.Context(), p, act, write{})
+	if err != nil || made.full {
+		t.Fatalf("%+v, %v", made, err)
 	}
-	if version < act.version {
-		t.Fatalf("allocated %d for a proposal of %d", version, act.version)
+	if made.version < act.version {
+		t.Fatalf("allocated %d for a proposal of %d", made.version, act.version)
 	}
-	act.version = version
+	act.version = made.version
 	return act
 }
+
+// allocate asks for one entry.
+func allocate(ctx context.Context, p Pending, act, row write) (allocation, error) {
+	made, err := p.allocate(ctx, []proposal{{act, row}})
+	if err != nil {
+		return allocation{}, err
+	}
+	return made[0], nil
+}
+
+func keep(ctx context.Context, p Pending, act write) error { return p.keep(ctx, []write{act}) }
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -143,12 +155,12 @@ func TestPendingAllocate(t *testing.T) {
 				if tt.entry.version > 0 {
 					enterAs(t, p, tt.entry)
 				}
-				version, known, err := p.allocate(t.Context(), tt.act, tt.row)
+				made, err := allocate(t.Context(), p, tt.act, tt.row)
 				must(t, err)
-				if version != tt.version || known != tt.known {
-					t.Errorf("version %d, known %t; want %d, %t", version, known, tt.version, tt.known)
+				if want := (allocation{tt.version, tt.known, false}); made != want {
+					t.Errorf("%+v, want %+v", made, want)
 				}
-				tt.act.version = version
+				tt.act.version = made.version
 				if got := showing(t, p, user); !slices.Equal(got, []write{tt.act}) {
 					t.Errorf("%v show, want %v", got, tt.act)
 				}
@@ -181,7 +193,7 @@ func TestPendingEntries(t *testing.T) {
 		},
 		"taking back uncovers what was confirmed": func(t *testing.T, p Pending) {
 			like := enter(t, p, epoch, true)
-			must(t, p.keep(t.Context(), like))
+			must(t, keep(t.Context(), p, like))
 			must(t, p.takeBack(t.Context(), enter(t, p, epoch+1, false)))
 			shows(t, p, like)
 		},
@@ -201,21 +213,21 @@ func TestPendingEntries(t *testing.T) {
 		},
 		"the older refused after the newer was confirmed": func(t *testing.T, p Pending) {
 			older, newer := enter(t, p, epoch, true), enter(t, p, epoch+1, false)
-			must(t, p.keep(t.Context(), newer))
+			must(t, keep(t.Context(), p, newer))
 			must(t, p.takeBack(t.Context(), older))
 			shows(t, p, newer)
 		},
 		"the newer refused after the older was confirmed": func(t *testing.T, p Pending) {
 			older, newer := enter(t, p, epoch, true), enter(t, p, epoch+1, false)
-			must(t, p.keep(t.Context(), older))
+			must(t, keep(t.Context(), p, older))
 			shows(t, p, newer)
 			must(t, p.takeBack(t.Context(), newer))
 			shows(t, p, older)
 		},
 		"confirming buries what is older": func(t *testing.T, p Pending) {
 			older, newer := enter(t, p, epoch, true), enter(t, p, epoch+1, false)
-			must(t, p.keep(t.Context(), newer))
-			must(t, p.keep(t.Context(), older))
+			must(t, keep(t.Context(), p, newer))
+			must(t, keep(t.Context(), p, older))
 			must(t, p.takeBack(t.Context(), newer))
 			shows(t, p)
 		},
@@ -253,27 +265,27 @@ func TestPendingLives(t *testing.T) {
 		},
 		"kept": func(t *testing.T, p Pending) {
 			like := enter(t, p, epoch, true)
-			must(t, p.keep(t.Context(), like))
+			must(t, keep(t.Context(), p, like))
 			gone(t, p)
 			shows(t, p, like)
 		},
 		"kept, beside one that goes": func(t *testing.T, p Pending) {
 			like := enter(t, p, epoch, true)
-			must(t, p.keep(t.Context(), like))
+			must(t, keep(t.Context(), p, like))
 			enterAs(t, p, write{alice, clip, bob, true, epoch})
 			gone(t, p)
 			shows(t, p, like)
 		},
 		"kept under one that goes": func(t *testing.T, p Pending) {
 			like := enter(t, p, epoch, true)
-			must(t, p.keep(t.Context(), like))
+			must(t, keep(t.Context(), p, like))
 			enter(t, p, epoch+1, false)
 			gone(t, p)
 			shows(t, p, like)
 		},
 		"settled": func(t *testing.T, p Pending) {
 			like := enter(t, p, epoch, true)
-			must(t, p.keep(t.Context(), like))
+			must(t, keep(t.Context(), p, like))
 			must(t, p.settle(t.Context(), []write{like}))
 			gone(t, p)
 			shows(t, p)
@@ -281,27 +293,27 @@ func TestPendingLives(t *testing.T) {
 		"settled before it is kept": func(t *testing.T, p Pending) {
 			like := enter(t, p, epoch, true)
 			must(t, p.settle(t.Context(), []write{like}))
-			must(t, p.keep(t.Context(), like))
+			must(t, keep(t.Context(), p, like))
 			gone(t, p)
 			shows(t, p)
 		},
 		"settled by a newer write": func(t *testing.T, p Pending) {
 			like := enter(t, p, epoch, true)
-			must(t, p.keep(t.Context(), like))
+			must(t, keep(t.Context(), p, like))
 			must(t, p.settle(t.Context(), []write{{alice, film, bob, false, epoch + 1}}))
 			gone(t, p)
 			shows(t, p)
 		},
 		"not settled by an older write": func(t *testing.T, p Pending) {
 			like := enter(t, p, epoch, true)
-			must(t, p.keep(t.Context(), like))
+			must(t, keep(t.Context(), p, like))
 			must(t, p.settle(t.Context(), []write{{alice, film, bob, false, epoch - 1}}))
 			gone(t, p)
 			shows(t, p, like)
 		},
 		"not settled by another video": func(t *testing.T, p Pending) {
 			like := enter(t, p, epoch, true)
-			must(t, p.keep(t.Context(), like))
+			must(t, keep(t.Context(), p, like))
 			must(t, p.settle(t.Context(), []write{enterAs(t, p, write{alice, clip, bob, true, epoch})}))
 			gone(t, p)
 			shows(t, p, like)
@@ -317,14 +329,16 @@ func TestPendingIsBounded(t *testing.T) {
 		for i := range int64(maxVideos) {
 			enterAs(t, p, write{alice, film + i, bob, true, epoch})
 		}
-		if version, _, err := p.allocate(t.Context(), write{alice, film + maxVideos, bob, true, epoch}, write{version: 7, liked: true}); !errors.Is(err, errFull) || version != 7 {
-			t.Errorf("one video too many: version %d, %v", version, err)
+		made, err := allocate(t.Context(), p, write{alice, film + maxVideos, bob, true, epoch}, write{version: 7, liked: true})
+		if err != nil || made != (allocation{7, true, true}) {
+			t.Errorf("one video too many: %+v, %v", made, err)
 		}
 		for range maxEntries - 1 {
 			enter(t, p, epoch, true)
 		}
-		if version, _, err := p.allocate(t.Context(), write{alice, film, bob, true, epoch}, write{}); !errors.Is(err, errFull) || version != epoch+maxEntries-1 {
-			t.Errorf("one entry too many: version %d, %v", version, err)
+		made, err = allocate(t.Context(), p, write{alice, film, bob, true, epoch}, write{})
+		if err != nil || made != (allocation{epoch + maxEntries - 1, true, true}) {
+			t.Errorf("one entry too many: %+v, %v", made, err)
 		}
 		if got := len(showing(t, p, alice)); got != maxVideos {
 			t.Errorf("%d entries, want %d", got, maxVideos)
@@ -359,7 +373,7 @@ func TestRedisPendingLeavesNothingBehind(t *testing.T) {
 	p := patient(t, harness.Redis(t))
 	p.lives = lives{time.Hour, time.Hour, 200 * time.Millisecond}
 	like := enter(t, p, epoch, true)
-	must(t, p.keep(t.Context(), like))
+	must(t, keep(t.Context(), p, like))
 	must(t, p.settle(t.Context(), []write{like}))
 	harness.Eventually(t, 10*time.Second, func() error {
 		if n := p.client.DBSize(t.Context()).Val(); n != 0 {
@@ -374,15 +388,21 @@ func TestPendingAllocatesNoVersionTwice(t *testing.T) {
 		var mu sync.Mutex
 		var wg sync.WaitGroup
 		seen := map[int64]bool{}
-		for range maxEntries {
+		for range maxEntries / 2 {
 			wg.Go(func() {
-				version, _, err := p.allocate(t.Context(), write{alice, film, bob, true, epoch}, write{})
+				act := proposal{write{alice, film, bob, true, epoch}, write{}}
+				made, err := p.allocate(t.Context(), []proposal{act, act})
 				mu.Lock()
 				defer mu.Unlock()
-				if err != nil || seen[version] {
-					t.Errorf("version %d twice, or %v", version, err)
+				if err != nil {
+					t.Error(err)
 				}
-				seen[version] = true
+				for _, one := range made {
+					if one.full || seen[one.version] {
+						t.Errorf("%+v, twice or none", one)
+					}
+					seen[one.version] = true
+				}
 			})
 		}
 		wg.Wait()
@@ -416,15 +436,14 @@ func TestPendingImplementationsAgree(t *testing.T) {
 				act := write{user, film + rapid.Int64Range(0, 2).Draw(rt, "video"), bob, rapid.Bool().Draw(rt, "liked"), epoch + rapid.Int64Range(0, 9).Draw(rt, "proposal")}
 				row := write{version: epoch + rapid.Int64Range(-9, 20).Draw(rt, "row"), liked: rapid.Bool().Draw(rt, "row liked")}
 				answer := both(func(p Pending) (any, error) {
-					version, known, err := p.allocate(t.Context(), act, row)
-					return [2]any{version, known}, err
+					return allocate(t.Context(), p, act, row)
 				})
-				act.version = answer.([2]any)[0].(int64)
+				act.version = answer.(allocation).version
 				acts = append(acts, act)
 			},
 			"keep": func(*rapid.T) {
 				act := some()
-				both(func(p Pending) (any, error) { return nil, p.keep(t.Context(), act) })
+				both(func(p Pending) (any, error) { return nil, keep(t.Context(), p, act) })
 			},
 			"take back": func(*rapid.T) {
 				act := some()
@@ -454,10 +473,10 @@ func TestRedisPendingIsBoundedInTime(t *testing.T) {
 	server := harness.Redis(t)
 	p := hasty(t, server)
 	like := write{alice, film, bob, true, epoch}
-	harness.Eventually(t, 5*time.Second, func() error { _, _, err := p.allocate(t.Context(), like, write{}); return err }, "redis is used")
+	harness.Eventually(t, 5*time.Second, func() error { _, err := allocate(t.Context(), p, like, write{}); return err }, "redis is used")
 	calls := map[string]func() error{
-		"allocate":  func() error { _, _, err := p.allocate(t.Context(), like, write{}); return err },
-		"keep":      func() error { return p.keep(t.Context(), like) },
+		"allocate":  func() error { _, err := allocate(t.Context(), p, like, write{}); return err },
+		"keep":      func() error { return keep(t.Context(), p, like) },
 		"take back": func() error { return p.takeBack(t.Context(), like) },
 		"settle":    func() error { return p.settle(t.Context(), []write{like}) },
 		"of":        func() error { _, err := p.of(t.Context(), alice); return err },

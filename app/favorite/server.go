@@ -3,6 +3,7 @@ package favorite
 import (
 	"context"
 	"errors"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -18,6 +19,13 @@ import (
 // unconfirmed pending entry does.
 const publishTimeout = provisionalLife / 2
 
+const (
+	// together is how many acts at most get their entries at the same time.
+	together = 128
+	// enterTimeout bounds that.
+	enterTimeout = time.Second
+)
+
 var _ pb.FavoriteHandler = (*Service)(nil)
 
 // Act takes a like or unlike. What is known of the state only chooses the answer:
@@ -27,21 +35,56 @@ func (s *Service) Act(ctx context.Context, in *pb.ActRequest, out *pb.ActRespons
 	if err := check(act); err != nil {
 		return err
 	}
-	row, err := s.store.row(ctx, act.user, act.video)
+	// Who leaves now would not know of an entry made meanwhile, to take it back.
+	entered, err := s.entering.Do(context.WithoutCancel(ctx), act)
 	if err != nil {
 		return err
 	}
-	act.version = s.clock.after(row.version)
-	version, known, err := s.pending.allocate(ctx, act, row)
-	s.clock.see(version)
-	if err != nil {
-		s.log.DebugContext(ctx, "like applied at once, without a pending entry", "user", act.user, "video", act.video, "error", err)
-		out.Already = row.liked == act.liked
+	out.Already = entered.known == act.liked
+	if entered.lost != nil {
+		s.log.DebugContext(ctx, "like applied at once, without a pending entry", "user", act.user, "video", act.video, "error", entered.lost)
 		return s.applyNow(ctx, act)
 	}
-	act.version = version
-	out.Already = known == act.liked
+	act.version = entered.version
 	return s.send(ctx, act)
+}
+
+// entered is what became of an act that asked for a pending entry: its version, or
+// why there is no entry, and the state known before.
+type entered struct {
+	version int64
+	lost    error
+	known   bool
+}
+
+// enter makes pending entries for the acts of several callers.
+func (s *Service) enter(ctx context.Context, acts []write) ([]entered, error) {
+	ctx, cancel := context.WithTimeout(ctx, enterTimeout)
+	defer cancel()
+	rows, err := s.store.rowsOf(ctx, acts)
+	if err != nil {
+		return nil, err
+	}
+	proposals := make([]proposal, len(acts))
+	for i, act := range acts {
+		row := rows[key{act.user, act.video}]
+		act.version = s.clock.after(row.version)
+		proposals[i] = proposal{act, row}
+	}
+	made, lost := s.pending.allocate(ctx, proposals)
+	answers := make([]entered, len(acts))
+	for i := range acts {
+		if lost != nil {
+			answers[i] = entered{lost: lost, known: proposals[i].row.liked}
+			continue
+		}
+		s.clock.see(made[i].version)
+		answers[i] = entered{version: made[i].version, known: made[i].liked}
+		if made[i].full {
+			answers[i] = entered{lost: errFull, known: proposals[i].row.liked}
+		}
+	}
+	return answers, nil
 }
 
 // applyNow makes an act that got no pending entry true. The mark, where it can be
@@ -66,11 +109,13 @@ func (s *Service) send(ctx context.Context, act write) error {
 	publishing, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	refused := s.queue.Publish(publishing, Queue, mq.Message{Type: messageType, Body: body})
-	conclude := s.pending.keep
+	settled := context.WithoutCancel(ctx)
 	if refused != nil {
-		conclude = s.pending.takeBack
+		err = s.pending.takeBack(settled, act)
+	} else {
+		_, err = s.keeping.Do(settled, act)
 	}
-	if err := conclude(context.WithoutCancel(ctx), act); err != nil {
+	if err != nil {
 		s.log.DebugContext(ctx, "pending like left to expire", "user", act.user, "video", act.video, "error", err)
 	}
 	if refused != nil {

@@ -192,6 +192,34 @@ func TestActShowsInTheUsersNextRead(t *testing.T) {
 	})
 }
 
+// Acts that arrive together share the statement that reads their rows, and each is
+// answered for itself.
+func TestActsTravelTogether(t *testing.T) {
+	eachWorld(t, func(t *testing.T, w *world) {
+		w.act(t, bob, film, carol, true)
+		w.drain(t)
+		statements := tables.Statements(t, w.db)
+		answers, err := w.enter(t.Context(), []write{
+			{user: alice, video: film, author: carol, liked: true}, {user: bob, video: film, author: carol, liked: true},
+			{user: alice, video: film, author: carol, liked: false}, {user: alice, video: clip, author: carol, liked: true},
+		})
+		must(t, err)
+		if n := statements.Load(); n != 1 {
+			t.Errorf("%d statements, want 1", n)
+		}
+		for i, known := range []bool{false, true, true, false} {
+			if answers[i].lost != nil || answers[i].known != known {
+				t.Errorf("act %d: %+v, want known %t", i, answers[i], known)
+			}
+		}
+		if answers[0].version >= answers[2].version {
+			t.Errorf("the later act has version %d, the earlier %d", answers[2].version, answers[0].version)
+		}
+		w.sees(t, "both entered", alice, false)
+		w.sees(t, "entered again", bob, true)
+	})
+}
+
 func TestActAnswersAlready(t *testing.T) {
 	eachWorld(t, func(t *testing.T, w *world) {
 		steps := []struct{ liked, already bool }{{false, true}, {true, false}, {true, true}, {false, false}, {false, true}}
@@ -456,9 +484,9 @@ func (w *world) lastVersion(t *testing.T) int64 {
 		must(t, proto.Unmarshal(messages[len(messages)-1].Body, &payload))
 		return payload.Version
 	}
-	row, err := w.store.row(t.Context(), alice, film)
+	rows, err := w.store.rowsOf(t.Context(), []write{{user: alice, video: film}})
 	must(t, err)
-	return row.version
+	return rows[key{alice, film}].version
 }
 
 // Instances whose clocks differ still give the later act the higher version.

@@ -19,17 +19,24 @@ import (
 // store is the tables. Its errors carry kinds.
 type store struct{ db *gorm.DB }
 
-// row returns what the user last said of the video, nothing at version 0.
-func (s *store) row(ctx context.Context, user, video int64) (write, error) {
-	var rows []model.Favorite
-	err := s.db.WithContext(ctx).Where("user_id = ? AND video_id = ?", user, video).Limit(1).Find(&rows).Error
-	if err != nil {
-		return write{}, model.Wrap(err, "reading favorite of user %d for video %d", user, video)
+// rowsOf returns what the users of the acts last said of their videos; of what
+// they said nothing there is no row.
+func (s *store) rowsOf(ctx context.Context, acts []write) (map[key]write, error) {
+	acts = batch.Padded(acts)
+	keys := make([]any, 0, 2*len(acts))
+	for _, act := range acts {
+		keys = append(keys, act.user, act.video)
 	}
-	if len(rows) == 0 {
-		return write{user: user, video: video}, nil
-	}
-	return fromRow(rows[0]), nil
+	rows := make(map[key]write, len(acts))
+	err := s.scanRows(ctx, func(w write) { rows[key{w.user, w.video}] = w },
+		"SELECT user_id, video_id, version, liked FROM favorites WHERE "+anyOf(len(acts)), keys...)
+	return rows, model.Wrap(err, "reading %d likes", len(acts))
+}
+
+// anyOf is a condition that n keys meet.
+func anyOf(n int) string {
+	const one = "(user_id = ? AND video_id = ?)"
+	return strings.Repeat(one+" OR ", n-1) + one
 }
 
 // apply brings writes into the tables in one transaction: those newer than their
@@ -83,11 +90,9 @@ func newest(writes []write) []write {
 // lockRows makes sure that each write has a row, locks them and reads them.
 func lockRows(tx *gorm.DB, writes []write) (map[key]write, error) {
 	missing := make([]model.Favorite, len(writes))
-	where := make([]string, len(writes))
 	keys := make([]any, 0, 2*len(writes))
 	for i, w := range writes {
 		missing[i] = model.Favorite{UserID: w.user, VideoID: w.video, AuthorID: w.author}
-		where[i] = "(user_id = ? AND video_id = ?)"
 		keys = append(keys, w.user, w.video)
 	}
 	if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&missing).Error; err != nil {
@@ -95,7 +100,7 @@ func lockRows(tx *gorm.DB, writes []write) (map[key]write, error) {
 	}
 	var found []model.Favorite
 	err := tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).
-		Where(strings.Join(where, " OR "), keys...).Order("user_id, video_id").Find(&found).Error
+		Where(anyOf(len(writes)), keys...).Order("user_id, video_id").Find(&found).Error
 	if err != nil {
 		return nil, err
 	}
@@ -246,8 +251,8 @@ func scan(query *gorm.DB, visit func(*sql.Rows) error) error {
 	return rows.Err()
 }
 
-// rowsOf returns the user's rows of the videos.
-func (s *store) rowsOf(ctx context.Context, user int64, videos []int64) ([]write, error) {
+// rowsAmong returns the user's rows of the videos.
+func (s *store) rowsAmong(ctx context.Context, user int64, videos []int64) ([]write, error) {
 	var rows []write
 	err := s.scanRows(ctx, func(w write) { rows = append(rows, w) },
 		"SELECT user_id, video_id, version, liked FROM favorites WHERE user_id = ? AND video_id IN ?", user, batch.Padded(videos))

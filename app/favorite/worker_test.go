@@ -279,10 +279,10 @@ type away struct{ Pending }
 
 var errAway = errs.New(errs.Unavailable, "")
 
-func (away) allocate(context.Context, write, write) (int64, bool, error) { return 0, false, errAway }
-func (away) settle(context.Context, []write) error                       { return errAway }
-func (away) of(context.Context, ...int64) ([]view, error)                { return nil, errAway }
-func (away) leave(context.Context, int64, int64) error                   { return errAway }
+func (away) allocate(context.Context, []proposal) ([]allocation, error) { return nil, errAway }
+func (away) settle(context.Context, []write) error                      { return errAway }
+func (away) of(context.Context, ...int64) ([]view, error)               { return nil, errAway }
+func (away) leave(context.Context, int64, int64) error                  { return errAway }
 
 func TestWorkerNeedsNoPendingEntries(t *testing.T) {
 	db := tables.Open(t, harness.SQLite(t))
@@ -295,7 +295,7 @@ func TestWorkerSettlesWhatItApplied(t *testing.T) {
 	now := time.Now()
 	p := NewMemoryPending(func() time.Time { return now })
 	like := enter(t, p, epoch, true)
-	must(t, p.keep(t.Context(), like))
+	must(t, keep(t.Context(), p, like))
 	w := newWorker(t, tables.Open(t, harness.SQLite(t)), p, nil)
 	must(t, w.handle(t.Context(), messages(t, []write{like})))
 	now = now.Add(settledLife - time.Millisecond)
