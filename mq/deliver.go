@@ -35,7 +35,7 @@ const (
 
 // check refuses a declaration that no queue can honour.
 func (q Queue) check() error {
-	if q.Name == "" || len(q.Name) > maxName || q.Batch < 1 || q.Attempts < 1 || q.Delay < 0 {
+	if q.Name == "" || len(q.Name) > maxName || q.Batch < 1 || q.Attempts < 1 || q.Delay < 0 || q.Gather < 0 || q.Gather > time.Second {
 		return errs.Wrap(errs.Invalid, fmt.Errorf("%+v", q), "checking the declaration of a queue")
 	}
 	return nil

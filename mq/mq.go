@@ -39,6 +39,10 @@ type Queue struct {
 	// Batch is the most messages handed over at once, at least 1. With 1 a
 	// consumer holds one message at a time, as long jobs need.
 	Batch int
+	// Gather is how long a batch that the broker delivers waits to become full, at
+	// most a second: all in it share what a transaction costs. A Table's consumers
+	// look for messages at intervals, which gathers as well.
+	Gather time.Duration
 	// Single allows one active consumer over all processes, others standing by.
 	Single bool
 	// Attempts is how often a message is tried before it is dead-lettered.

@@ -96,7 +96,7 @@ func (r *Rabbit) consume(stop context.Context, session *session, queue Queue, ha
 
 	d := deliverer{queue: queue, handle: handle, settle: &rabbitSettler{r, channel, queue}, deps: r.deps}
 	for {
-		batch := gather(stop, held, fetched, queue.Batch)
+		batch := gather(stop, held, fetched, queue)
 		switch {
 		case stop.Err() != nil:
 			return nil
@@ -112,9 +112,9 @@ func (r *Rabbit) consume(stop context.Context, session *session, queue Queue, ha
 	}
 }
 
-// gather waits for one message and adds those that have arrived already. It
+// gather waits for one message and adds those that follow it soon enough. It
 // returns none when the subscription ends or is idle.
-func gather(stop, held context.Context, fetched <-chan amqp.Delivery, most int) []inHand {
+func gather(stop, held context.Context, fetched <-chan amqp.Delivery, queue Queue) []inHand {
 	var batch []inHand
 	quiet := time.NewTimer(idle)
 	defer quiet.Stop()
@@ -128,11 +128,26 @@ func gather(stop, held context.Context, fetched <-chan amqp.Delivery, most int) 
 	case delivery := <-fetched:
 		batch = append(batch, unpack(delivery))
 	}
-	for len(batch) < most {
+	if queue.Batch == 1 {
+		return batch
+	}
+	enough := time.NewTimer(queue.Gather)
+	defer enough.Stop()
+	for len(batch) < queue.Batch {
 		select {
 		case delivery := <-fetched:
 			batch = append(batch, unpack(delivery))
+			continue
 		default:
+		}
+		select {
+		case delivery := <-fetched:
+			batch = append(batch, unpack(delivery))
+		case <-enough.C:
+			return batch
+		case <-stop.Done():
+			return batch
+		case <-held.Done():
 			return batch
 		}
 	}

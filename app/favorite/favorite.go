@@ -15,7 +15,7 @@ import (
 
 // Queue carries likes from the service to the worker. A single consumer applies
 // them in batches: several deadlock on each other's counters.
-var Queue = mq.Queue{Name: "favorite.write", Batch: 256, Single: true, Attempts: 5, Delay: time.Second}
+var Queue = mq.Queue{Name: "favorite.write", Batch: 256, Gather: 50 * time.Millisecond, Single: true, Attempts: 5, Delay: time.Second}
 
 // messageType names the payload, event.FavoriteWrite, and its version.
 const messageType = "favorite.write/1"
