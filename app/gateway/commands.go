@@ -58,7 +58,7 @@ type commands struct {
 	chat  *command[message.ChatRequest, message.ChatResponse]
 	newer *command[message.NewerRequest, message.NewerResponse]
 	// polls ask newer for many phones at once.
-	polls  *batch.Group[*message.NewerRequest_Chat, bool]
+	polls  *gathered[*message.NewerRequest_Chat, bool]
 	latest *command[message.LatestRequest, message.LatestResponse]
 }
 
@@ -113,7 +113,7 @@ func newCommands(c client.Client, m *memory, page *heldPage, times config.RPC, c
 		latest: newCommand("message.Latest", partBudget, n, log, messages.Latest).remember(nil, noLatest),
 	}
 	all.videoFlags, all.userFlags = all.newVideoFlags(), all.newUserFlags()
-	all.polls = batch.NewGroup(batch.Max, all.poll)
+	all.polls = newGathered(all.newer.name, batch.Max, all.poll)
 	all.feed.part = "feed" // the service is there for the other lists' sake too
 	return all
 }

@@ -60,16 +60,20 @@ func New(cfg config.Jaeger, service string, log *slog.Logger) (opentracing.Trace
 // records nothing: most requests of a busy system are not, and spans cost.
 func Start(ctx context.Context, operation string, opts ...opentracing.StartSpanOption) (opentracing.Span, context.Context) {
 	parent := opentracing.SpanFromContext(ctx)
-	if parent == nil || unsampled(parent) {
+	if !Sampled(parent) {
 		return noop, ctx
 	}
 	span := parent.Tracer().StartSpan(operation, append(opts, opentracing.ChildOf(parent.Context()))...)
 	return span, opentracing.ContextWithSpan(ctx, span)
 }
 
-func unsampled(span opentracing.Span) bool {
+// Sampled reports whether somebody will see the span, which may be nil.
+func Sampled(span opentracing.Span) bool {
+	if span == nil {
+		return false
+	}
 	sc, ours := span.Context().(jaeger.SpanContext)
-	return ours && !sc.IsSampled()
+	return !ours || sc.IsSampled()
 }
 
 var noop = opentracing.NoopTracer{}.StartSpan("")
@@ -78,7 +82,7 @@ var noop = opentracing.NoopTracer{}.StartSpan("")
 // is sampled: others need not know of one that nobody will look at.
 func Inject(ctx context.Context, carrier opentracing.TextMapWriter) {
 	span := opentracing.SpanFromContext(ctx)
-	if span == nil || unsampled(span) {
+	if !Sampled(span) {
 		return
 	}
 	// The only error is a span of another tracer, which then starts anew.
