@@ -59,9 +59,9 @@ func (s *Server) load(ctx context.Context, of []listing) (map[listing][]*entity.
 	return lists, nil
 }
 
-// changed ends what instances hold of a video's comments.
-func (s *Server) changed(ctx context.Context, video int64) {
-	if lost := s.versions.Drop(ctx, video); lost != nil {
-		s.log.DebugContext(ctx, "comments held elsewhere are left to expire", "video", video, "error", lost)
+// changed ends what instances hold of the comments of videos.
+func (s *Server) changed(ctx context.Context, videos ...int64) {
+	if lost := s.versions.Drop(ctx, videos...); lost != nil {
+		s.log.DebugContext(ctx, "comments held elsewhere are left to expire", "videos", videos, "error", lost)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"backbeat/app/batch"
 	"backbeat/app/errs"
 	"backbeat/app/text"
+	"backbeat/model"
 	pb "backbeat/proto/comment"
 )
 
@@ -20,8 +21,7 @@ func (s *Server) Add(ctx context.Context, in *pb.AddRequest, out *pb.AddResponse
 	if !text.Valid(in.Content, text.MaxContent) {
 		return errs.New(errs.Invalid, "评论须为1至1024个字")
 	}
-	row, err := s.store.add(ctx, in.UserId, in.VideoId, in.Content)
-	s.changed(ctx, in.VideoId) // whatever came of it, it may be done
+	row, err := s.add(ctx, model.Comment{UserID: in.UserId, VideoID: in.VideoId, Content: in.Content})
 	if err != nil {
 		return err
 	}
