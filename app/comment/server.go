@@ -52,6 +52,15 @@ func (s *Server) List(ctx context.Context, in *pb.ListRequest, out *pb.ListRespo
 	return nil
 }
 
+// Versions returns the versions of the comments of several videos.
+func (s *Server) Versions(ctx context.Context, in *pb.VersionsRequest, out *pb.VersionsResponse) error {
+	if err := batch.Check(in.VideoIds); err != nil {
+		return err
+	}
+	out.Versions = s.numbers(ctx, in.VideoIds)
+	return nil
+}
+
 // Counts returns how many comments each video has.
 func (s *Server) Counts(ctx context.Context, in *pb.CountsRequest, out *pb.CountsResponse) error {
 	if err := batch.Check(in.VideoIds); err != nil {
