@@ -6,6 +6,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"backbeat/app/batch"
 	"backbeat/app/cache"
 	"backbeat/app/id"
 	pb "backbeat/proto/comment"
@@ -25,7 +26,10 @@ type Deps struct {
 // Server answers the RPCs of idl/comment.proto.
 type Server struct {
 	store *store
+	now   func() time.Time
 	log   *slog.Logger
+	// adds lets comments that are written at the same time share a transaction.
+	adds *batch.Group[draft, *added]
 	// versions are those of each video's comments.
 	versions *cache.Versions
 	lists    *cache.Held[listing, []*entity.Comment]
@@ -35,7 +39,8 @@ var _ pb.CommentHandler = (*Server)(nil)
 
 // New returns the service. The database has been migrated.
 func New(deps Deps) *Server {
-	s := &Server{store: &store{db: deps.DB, ids: deps.IDs, now: deps.Now}, log: deps.Log}
+	s := &Server{store: &store{db: deps.DB, ids: deps.IDs}, now: deps.Now, log: deps.Log}
+	s.adds = batch.NewGroup(mostAdded, s.write)
 	s.versions = cache.NewVersions(deps.Cache, "comment:", deps.Now)
 	s.lists = cache.NewHeld(heldLists, heldLife, deps.Now, s.load)
 	return s

@@ -39,6 +39,22 @@ func (s *Server) latest(ctx context.Context, video int64, known uint64) (comment
 	return lists[0], at.Number(), err
 }
 
+// numbers returns those of the versions of several videos, 0 without one.
+func (s *Server) numbers(ctx context.Context, videos []int64) []uint64 {
+	numbers := make([]uint64, len(videos))
+	if len(videos) == 0 {
+		return numbers
+	}
+	versions, err := s.versions.Get(ctx, videos...)
+	if err != nil { // the cache is away
+		return numbers
+	}
+	for i, version := range versions {
+		numbers[i] = version.Number()
+	}
+	return numbers
+}
+
 func (s *Server) read(ctx context.Context, video int64) ([]*entity.Comment, error) {
 	rows, err := s.store.newest(ctx, video, maxList)
 	return toEntities(rows), err
@@ -59,9 +75,9 @@ func (s *Server) load(ctx context.Context, of []listing) (map[listing][]*entity.
 	return lists, nil
 }
 
-// changed ends what instances hold of a video's comments.
-func (s *Server) changed(ctx context.Context, video int64) {
-	if lost := s.versions.Drop(ctx, video); lost != nil {
-		s.log.DebugContext(ctx, "comments held elsewhere are left to expire", "video", video, "error", lost)
+// changed ends what instances hold of the comments of videos.
+func (s *Server) changed(ctx context.Context, videos ...int64) {
+	if lost := s.versions.Drop(ctx, videos...); lost != nil {
+		s.log.DebugContext(ctx, "comments held elsewhere are left to expire", "videos", videos, "error", lost)
 	}
 }

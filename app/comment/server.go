@@ -6,6 +6,7 @@ import (
 	"backbeat/app/batch"
 	"backbeat/app/errs"
 	"backbeat/app/text"
+	"backbeat/model"
 	pb "backbeat/proto/comment"
 )
 
@@ -20,8 +21,7 @@ func (s *Server) Add(ctx context.Context, in *pb.AddRequest, out *pb.AddResponse
 	if !text.Valid(in.Content, text.MaxContent) {
 		return errs.New(errs.Invalid, "评论须为1至1024个字")
 	}
-	row, err := s.store.add(ctx, in.UserId, in.VideoId, in.Content)
-	s.changed(ctx, in.VideoId) // whatever came of it, it may be done
+	row, err := s.add(ctx, model.Comment{UserID: in.UserId, VideoID: in.VideoId, Content: in.Content})
 	if err != nil {
 		return err
 	}
@@ -49,6 +49,15 @@ func (s *Server) List(ctx context.Context, in *pb.ListRequest, out *pb.ListRespo
 	}
 	out.Comments = comments[:min(len(comments), batch.Limit(in.Limit, maxList))]
 	out.Version = version
+	return nil
+}
+
+// Versions returns the versions of the comments of several videos.
+func (s *Server) Versions(ctx context.Context, in *pb.VersionsRequest, out *pb.VersionsResponse) error {
+	if err := batch.Check(in.VideoIds); err != nil {
+		return err
+	}
+	out.Versions = s.numbers(ctx, in.VideoIds)
 	return nil
 }
 

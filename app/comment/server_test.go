@@ -105,7 +105,7 @@ func TestAddReturnsTheCommentAsStored(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
 		s := newServer(t, db)
 		now := time.UnixMilli(1_700_000_000_123)
-		s.store.now = func() time.Time { return now }
+		s.now = func() time.Time { return now }
 		video := int64(1)
 		for name, tt := range tests {
 			video++

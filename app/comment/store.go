@@ -3,10 +3,10 @@ package comment
 import (
 	"context"
 	"errors"
-	"time"
+	"maps"
+	"slices"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 
 	"backbeat/app/errs"
 	"backbeat/app/id"
@@ -20,26 +20,50 @@ const draws = 5
 type store struct {
 	db  *gorm.DB
 	ids *id.Generator
-	now func() time.Time
 }
 
-// add inserts a comment, counts it and returns it.
-func (s *store) add(ctx context.Context, userID, videoID int64, content string) (model.Comment, error) {
-	row := model.Comment{VideoID: videoID, UserID: userID, Content: content, CreatedAt: s.now().UnixMilli()}
+// added is a comment to add, and what came of it.
+type added struct {
+	row model.Comment
+	err error
+}
+
+// add inserts comments and counts them in one transaction. An id that is taken
+// undoes that for all, so then each half gets ids of its own: the others don't
+// suffer from it, and it costs a lone comment as many draws as ever.
+func (s *store) add(ctx context.Context, comments []*added) {
 	var err error
 	for range draws {
-		row.ID = s.ids.Next()
-		err = model.Transact(ctx, s.db, func(tx *gorm.DB) error {
-			if err := tx.Create(&row).Error; err != nil {
-				return err
-			}
-			return count(tx, videoID, 1)
-		})
+		err = s.insert(ctx, comments)
 		if !errors.Is(err, gorm.ErrDuplicatedKey) {
 			break
 		}
+		if half := len(comments) / 2; half > 0 {
+			s.add(ctx, comments[:half])
+			s.add(ctx, comments[half:])
+			return
+		}
 	}
-	return row, model.Wrap(err, "adding a comment of user %d to video %d", userID, videoID)
+	err = model.Wrap(err, "adding %d comments", len(comments))
+	for _, one := range comments {
+		one.err = err
+	}
+}
+
+// insert draws the ids and inserts and counts the comments.
+func (s *store) insert(ctx context.Context, comments []*added) error {
+	rows, changes := make([]model.Comment, len(comments)), map[int64]int64{}
+	for i, one := range comments {
+		one.row.ID = s.ids.Next()
+		rows[i] = one.row
+		changes[one.row.VideoID]++
+	}
+	return model.Transact(ctx, s.db, func(tx *gorm.DB) error {
+		if err := tx.Create(&rows).Error; err != nil {
+			return err
+		}
+		return count(tx, changes)
+	})
 }
 
 // remove deletes a comment if this user wrote it under this video, else it
@@ -53,18 +77,19 @@ func (s *store) remove(ctx context.Context, userID, videoID, commentID int64) er
 		if deleted.RowsAffected == 0 {
 			return errs.New(errs.NotFound, "评论不存在")
 		}
-		return count(tx, videoID, -deleted.RowsAffected)
+		return count(tx, map[int64]int64{videoID: -deleted.RowsAffected})
 	})
 	return model.Wrap(err, "deleting comment %d of user %d", commentID, userID)
 }
 
-// count adds to a video's counter. It comes last in a transaction, which holds
-// the hottest row no longer than it must.
-func count(tx *gorm.DB, videoID, change int64) error {
-	return tx.Clauses(clause.OnConflict{
-		Columns:   []clause.Column{{Name: "video_id"}},
-		DoUpdates: clause.Assignments(map[string]any{"comments": gorm.Expr("comment_videos.comments + ?", change)}),
-	}).Create(&model.CommentVideo{VideoID: videoID, Comments: change}).Error
+// count adds to the counters of videos. It comes last in a transaction, which holds
+// the hottest rows no longer than it must, and takes them in order.
+func count(tx *gorm.DB, changes map[int64]int64) error {
+	rows := make([]model.CommentVideo, 0, len(changes))
+	for _, videoID := range slices.Sorted(maps.Keys(changes)) {
+		rows = append(rows, model.CommentVideo{VideoID: videoID, Comments: changes[videoID]})
+	}
+	return model.Grow(tx, rows, "comment_videos", "video_id", "comments")
 }
 
 // newest returns up to limit comments of a video, newest first.

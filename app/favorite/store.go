@@ -154,7 +154,7 @@ func (c *change) save(tx *gorm.DB) error {
 			videos = append(videos, model.FavoriteVideo{VideoID: id, Likes: c.videos[id]})
 		}
 	}
-	if err := grow(tx, &videos, len(videos), "favorite_videos", "video_id", "likes"); err != nil {
+	if err := model.Grow(tx, videos, "favorite_videos", "video_id", "likes"); err != nil {
 		return err
 	}
 	ids := maps.Clone(c.received)
@@ -165,28 +165,7 @@ func (c *change) save(tx *gorm.DB) error {
 			users = append(users, model.FavoriteUser{UserID: id, Received: c.received[id], Given: c.given[id]})
 		}
 	}
-	return grow(tx, &users, len(users), "favorite_users", "user_id", "received", "given")
-}
-
-// grow adds the columns of n rows to those of the table, which starts from zero.
-// Inserting what may be there locks in the order of the rows; an update would
-// lock in the order of its plan.
-func grow(tx *gorm.DB, rows any, n int, table, key string, columns ...string) error {
-	if n == 0 {
-		return nil
-	}
-	format := "excluded.%s"
-	if tx.Name() == "mysql" {
-		format = "VALUES(%s)"
-	}
-	add := map[string]any{}
-	for _, column := range columns {
-		add[column] = gorm.Expr(table + "." + column + " + " + strings.ReplaceAll(format, "%s", column))
-	}
-	return tx.Clauses(clause.OnConflict{
-		Columns:   []clause.Column{{Name: key}},
-		DoUpdates: clause.Assignments(add),
-	}).Create(rows).Error
+	return model.Grow(tx, users, "favorite_users", "user_id", "received", "given")
 }
 
 // The parts of the union in stats; kindVideo tells the first one's rows.

@@ -41,9 +41,12 @@ type commands struct {
 	likedVideos *command[favorite.FlagsRequest, favorite.FlagsResponse]
 	videoFlags  *flags
 
-	comment       *command[comment.AddRequest, comment.AddResponse]
-	uncomment     *command[comment.DeleteRequest, comment.DeleteResponse]
-	comments      *command[comment.ListRequest, comment.ListResponse]
+	comment   *command[comment.AddRequest, comment.AddResponse]
+	uncomment *command[comment.DeleteRequest, comment.DeleteResponse]
+	comments  *command[comment.ListRequest, comment.ListResponse]
+	versions  *command[comment.VersionsRequest, comment.VersionsResponse]
+	// looks ask versions for many who look at comments at once.
+	looks         *gathered[int64, uint64]
 	commentCounts *command[comment.CountsRequest, comment.CountsResponse]
 
 	follow        *command[relation.ActRequest, relation.ActResponse]
@@ -98,6 +101,7 @@ func newCommands(c client.Client, m *memory, page *heldPage, times config.RPC, c
 		comment:       newCommand("comment.Add", writeBudget, n, log, comments.Add),
 		uncomment:     newCommand("comment.Delete", writeBudget, n, log, comments.Delete),
 		comments:      newCommand("comment.List", readBudget, n, log, comments.List),
+		versions:      newCommand("comment.Versions", partBudget, n, log, comments.Versions),
 		commentCounts: newCommand("comment.Counts", partBudget, n, log, comments.Counts).remember(m.learnComments, m.recallComments),
 
 		follow:        newCommand("relation.Act", rewriteBudget, n, log, relations.Act),
@@ -114,6 +118,7 @@ func newCommands(c client.Client, m *memory, page *heldPage, times config.RPC, c
 	}
 	all.videoFlags, all.userFlags = all.newVideoFlags(), all.newUserFlags()
 	all.polls = newGathered(all.newer.name, batch.Max, all.poll)
+	all.looks = newGathered(all.versions.name, batch.Max, all.look)
 	all.feed.part = "feed" // the service is there for the other lists' sake too
 	return all
 }

@@ -77,7 +77,7 @@ func (g *Gateway) comments(ctx context.Context, q *request) (answer, error) {
 	err = together(
 		func() error { return g.videoSeen(ctx, q, videoID) },
 		func() (err error) {
-			found, err = g.rpc.comments.do(ctx, &comment.ListRequest{VideoId: videoID, Known: known})
+			found, err = g.newest(ctx, videoID, known)
 			return err
 		})
 	if err != nil {
@@ -95,6 +95,27 @@ func (g *Gateway) comments(ctx context.Context, q *request) (answer, error) {
 		g.held.comments.Put(key, p)
 	}
 	return g.show(ctx, q, p), nil
+}
+
+// newest returns a video's comments, or nothing when they are those that known
+// names. Mostly they are: all who look are told together whether that is so.
+func (g *Gateway) newest(ctx context.Context, videoID int64, known uint64) (*comment.ListResponse, error) {
+	if known != 0 {
+		version, err := g.rpc.looks.do(ctx, videoID)
+		if err == nil && version == known {
+			return &comment.ListResponse{Version: known}, nil
+		}
+	}
+	return g.rpc.comments.do(ctx, &comment.ListRequest{VideoId: videoID, Known: known})
+}
+
+// look asks which versions the comments of videos have now.
+func (c *commands) look(ctx context.Context, videoIDs []int64) ([]uint64, error) {
+	found, err := c.versions.do(ctx, &comment.VersionsRequest{VideoIds: videoIDs})
+	if err != nil {
+		c.versions.logFailure(ctx, "comments are asked for whether they changed or not", err)
+	}
+	return found.GetVersions(), err
 }
 
 // commentsKey names the page of a video's comments with these links.

@@ -249,6 +249,9 @@ func newServices() *services {
 			{Id: firstComment - 1, VideoId: req.VideoId, UserId: nobody, Content: "of one who is gone", CreatedAt: 1},
 		}}, nil
 	})
+	on(s, "comment.Versions", func(_ context.Context, req *comment.VersionsRequest) (*comment.VersionsResponse, error) {
+		return &comment.VersionsResponse{Versions: slices.Repeat([]uint64{7}, len(req.VideoIds))}, nil
+	})
 	on(s, "comment.Counts", func(_ context.Context, req *comment.CountsRequest) (*comment.CountsResponse, error) {
 		resp := &comment.CountsResponse{Counts: map[int64]int64{}}
 		for _, id := range req.VideoIds {

@@ -42,7 +42,7 @@ func TestWarmRequestsCostFewCalls(t *testing.T) {
 			[]string{"favorite.Stats", "relation.Followers", "relation.Stats", "user.BatchGet", "video.WorkCounts"}, []string{"relation.Followers"}},
 		{"comments", "GET", "/douyin/comment/list/", carol, []string{"video_id", "501"},
 			[]string{"comment.List", "favorite.Stats", "relation.Flags", "relation.Stats", "user.BatchGet", "video.BatchGet", "video.WorkCounts"},
-			[]string{"comment.List", "relation.Flags"}},
+			[]string{"comment.Versions", "relation.Flags"}},
 		{"comment", "POST", "/douyin/comment/action/", bob, []string{"video_id", "501", "action_type", "1", "comment_text", "x"},
 			[]string{"comment.Add", "favorite.Stats", "relation.Stats", "user.BatchGet", "video.BatchGet", "video.WorkCounts"}, []string{"comment.Add"}},
 		{"like", "POST", "/douyin/favorite/action/", bob, []string{"video_id", "501", "action_type", "1"},

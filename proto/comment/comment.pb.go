@@ -340,6 +340,95 @@ func (x *ListResponse) GetVersion() uint64 {
 	return 0
 }
 
+type VersionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	VideoIds      []int64                `protobuf:"varint,1,rep,packed,name=video_ids,json=videoIds,proto3" json:"video_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VersionsRequest) Reset() {
+	*x = VersionsRequest{}
+	mi := &file_comment_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VersionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VersionsRequest) ProtoMessage() {}
+
+func (x *VersionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_comment_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VersionsRequest.ProtoReflect.Descriptor instead.
+func (*VersionsRequest) Descriptor() ([]byte, []int) {
+	return file_comment_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *VersionsRequest) GetVideoIds() []int64 {
+	if x != nil {
+		return x.VideoIds
+	}
+	return nil
+}
+
+type VersionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each video, in their order; 0 when there is none to be had.
+	Versions      []uint64 `protobuf:"fixed64,1,rep,packed,name=versions,proto3" json:"versions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VersionsResponse) Reset() {
+	*x = VersionsResponse{}
+	mi := &file_comment_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VersionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VersionsResponse) ProtoMessage() {}
+
+func (x *VersionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_comment_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VersionsResponse.ProtoReflect.Descriptor instead.
+func (*VersionsResponse) Descriptor() ([]byte, []int) {
+	return file_comment_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *VersionsResponse) GetVersions() []uint64 {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
 type CountsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	VideoIds      []int64                `protobuf:"varint,1,rep,packed,name=video_ids,json=videoIds,proto3" json:"video_ids,omitempty"`
@@ -349,7 +438,7 @@ type CountsRequest struct {
 
 func (x *CountsRequest) Reset() {
 	*x = CountsRequest{}
-	mi := &file_comment_proto_msgTypes[6]
+	mi := &file_comment_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -361,7 +450,7 @@ func (x *CountsRequest) String() string {
 func (*CountsRequest) ProtoMessage() {}
 
 func (x *CountsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comment_proto_msgTypes[6]
+	mi := &file_comment_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -374,7 +463,7 @@ func (x *CountsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountsRequest.ProtoReflect.Descriptor instead.
 func (*CountsRequest) Descriptor() ([]byte, []int) {
-	return file_comment_proto_rawDescGZIP(), []int{6}
+	return file_comment_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CountsRequest) GetVideoIds() []int64 {
@@ -393,7 +482,7 @@ type CountsResponse struct {
 
 func (x *CountsResponse) Reset() {
 	*x = CountsResponse{}
-	mi := &file_comment_proto_msgTypes[7]
+	mi := &file_comment_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -405,7 +494,7 @@ func (x *CountsResponse) String() string {
 func (*CountsResponse) ProtoMessage() {}
 
 func (x *CountsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comment_proto_msgTypes[7]
+	mi := &file_comment_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -418,7 +507,7 @@ func (x *CountsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountsResponse.ProtoReflect.Descriptor instead.
 func (*CountsResponse) Descriptor() ([]byte, []int) {
-	return file_comment_proto_rawDescGZIP(), []int{7}
+	return file_comment_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CountsResponse) GetCounts() map[int64]int64 {
@@ -452,18 +541,23 @@ const file_comment_proto_rawDesc = "" +
 	"\x05known\x18\x03 \x01(\x06R\x05known\"U\n" +
 	"\fListResponse\x12+\n" +
 	"\bcomments\x18\x01 \x03(\v2\x0f.entity.CommentR\bcomments\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x06R\aversion\",\n" +
+	"\aversion\x18\x02 \x01(\x06R\aversion\".\n" +
+	"\x0fVersionsRequest\x12\x1b\n" +
+	"\tvideo_ids\x18\x01 \x03(\x03R\bvideoIds\".\n" +
+	"\x10VersionsResponse\x12\x1a\n" +
+	"\bversions\x18\x01 \x03(\x06R\bversions\",\n" +
 	"\rCountsRequest\x12\x1b\n" +
 	"\tvideo_ids\x18\x01 \x03(\x03R\bvideoIds\"\x88\x01\n" +
 	"\x0eCountsResponse\x12;\n" +
 	"\x06counts\x18\x01 \x03(\v2#.comment.CountsResponse.CountsEntryR\x06counts\x1a9\n" +
 	"\vCountsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\x03R\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x012\xe6\x01\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x012\xa7\x02\n" +
 	"\aComment\x120\n" +
 	"\x03Add\x12\x13.comment.AddRequest\x1a\x14.comment.AddResponse\x129\n" +
 	"\x06Delete\x12\x16.comment.DeleteRequest\x1a\x17.comment.DeleteResponse\x123\n" +
-	"\x04List\x12\x14.comment.ListRequest\x1a\x15.comment.ListResponse\x129\n" +
+	"\x04List\x12\x14.comment.ListRequest\x1a\x15.comment.ListResponse\x12?\n" +
+	"\bVersions\x12\x18.comment.VersionsRequest\x1a\x19.comment.VersionsResponse\x129\n" +
 	"\x06Counts\x12\x16.comment.CountsRequest\x1a\x17.comment.CountsResponseB\x18Z\x16backbeat/proto/commentb\x06proto3"
 
 var (
@@ -478,36 +572,40 @@ func file_comment_proto_rawDescGZIP() []byte {
 	return file_comment_proto_rawDescData
 }
 
-var file_comment_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_comment_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_comment_proto_goTypes = []any{
-	(*AddRequest)(nil),     // 0: comment.AddRequest
-	(*AddResponse)(nil),    // 1: comment.AddResponse
-	(*DeleteRequest)(nil),  // 2: comment.DeleteRequest
-	(*DeleteResponse)(nil), // 3: comment.DeleteResponse
-	(*ListRequest)(nil),    // 4: comment.ListRequest
-	(*ListResponse)(nil),   // 5: comment.ListResponse
-	(*CountsRequest)(nil),  // 6: comment.CountsRequest
-	(*CountsResponse)(nil), // 7: comment.CountsResponse
-	nil,                    // 8: comment.CountsResponse.CountsEntry
-	(*entity.Comment)(nil), // 9: entity.Comment
+	(*AddRequest)(nil),       // 0: comment.AddRequest
+	(*AddResponse)(nil),      // 1: comment.AddResponse
+	(*DeleteRequest)(nil),    // 2: comment.DeleteRequest
+	(*DeleteResponse)(nil),   // 3: comment.DeleteResponse
+	(*ListRequest)(nil),      // 4: comment.ListRequest
+	(*ListResponse)(nil),     // 5: comment.ListResponse
+	(*VersionsRequest)(nil),  // 6: comment.VersionsRequest
+	(*VersionsResponse)(nil), // 7: comment.VersionsResponse
+	(*CountsRequest)(nil),    // 8: comment.CountsRequest
+	(*CountsResponse)(nil),   // 9: comment.CountsResponse
+	nil,                      // 10: comment.CountsResponse.CountsEntry
+	(*entity.Comment)(nil),   // 11: entity.Comment
 }
 var file_comment_proto_depIdxs = []int32{
-	9, // 0: comment.AddResponse.comment:type_name -> entity.Comment
-	9, // 1: comment.ListResponse.comments:type_name -> entity.Comment
-	8, // 2: comment.CountsResponse.counts:type_name -> comment.CountsResponse.CountsEntry
-	0, // 3: comment.Comment.Add:input_type -> comment.AddRequest
-	2, // 4: comment.Comment.Delete:input_type -> comment.DeleteRequest
-	4, // 5: comment.Comment.List:input_type -> comment.ListRequest
-	6, // 6: comment.Comment.Counts:input_type -> comment.CountsRequest
-	1, // 7: comment.Comment.Add:output_type -> comment.AddResponse
-	3, // 8: comment.Comment.Delete:output_type -> comment.DeleteResponse
-	5, // 9: comment.Comment.List:output_type -> comment.ListResponse
-	7, // 10: comment.Comment.Counts:output_type -> comment.CountsResponse
-	7, // [7:11] is the sub-list for method output_type
-	3, // [3:7] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	11, // 0: comment.AddResponse.comment:type_name -> entity.Comment
+	11, // 1: comment.ListResponse.comments:type_name -> entity.Comment
+	10, // 2: comment.CountsResponse.counts:type_name -> comment.CountsResponse.CountsEntry
+	0,  // 3: comment.Comment.Add:input_type -> comment.AddRequest
+	2,  // 4: comment.Comment.Delete:input_type -> comment.DeleteRequest
+	4,  // 5: comment.Comment.List:input_type -> comment.ListRequest
+	6,  // 6: comment.Comment.Versions:input_type -> comment.VersionsRequest
+	8,  // 7: comment.Comment.Counts:input_type -> comment.CountsRequest
+	1,  // 8: comment.Comment.Add:output_type -> comment.AddResponse
+	3,  // 9: comment.Comment.Delete:output_type -> comment.DeleteResponse
+	5,  // 10: comment.Comment.List:output_type -> comment.ListResponse
+	7,  // 11: comment.Comment.Versions:output_type -> comment.VersionsResponse
+	9,  // 12: comment.Comment.Counts:output_type -> comment.CountsResponse
+	8,  // [8:13] is the sub-list for method output_type
+	3,  // [3:8] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_comment_proto_init() }
@@ -521,7 +619,7 @@ func file_comment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_comment_proto_rawDesc), len(file_comment_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -42,6 +42,11 @@ type CommentService interface {
 	// List returns a video's comments, newest first, or nothing when they are those
 	// that the caller knows.
 	List(ctx context.Context, in *ListRequest, opts ...client.CallOption) (*ListResponse, error)
+	// Versions returns the versions of the comments of several videos: whoever has
+	// a list under the same version need not ask for it. Everybody who looks at
+	// comments asks, so one reading of the cache answers for all. At most 500 ids,
+	// else Invalid.
+	Versions(ctx context.Context, in *VersionsRequest, opts ...client.CallOption) (*VersionsResponse, error)
 	// Counts returns how many comments each video has, one entry for every id
 	// asked for. At most 500 ids, else Invalid.
 	Counts(ctx context.Context, in *CountsRequest, opts ...client.CallOption) (*CountsResponse, error)
@@ -89,6 +94,16 @@ func (c *commentService) List(ctx context.Context, in *ListRequest, opts ...clie
 	return out, nil
 }
 
+func (c *commentService) Versions(ctx context.Context, in *VersionsRequest, opts ...client.CallOption) (*VersionsResponse, error) {
+	req := c.c.NewRequest(c.name, "Comment.Versions", in)
+	out := new(VersionsResponse)
+	err := c.c.Call(ctx, req, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *commentService) Counts(ctx context.Context, in *CountsRequest, opts ...client.CallOption) (*CountsResponse, error) {
 	req := c.c.NewRequest(c.name, "Comment.Counts", in)
 	out := new(CountsResponse)
@@ -113,6 +128,11 @@ type CommentHandler interface {
 	// List returns a video's comments, newest first, or nothing when they are those
 	// that the caller knows.
 	List(context.Context, *ListRequest, *ListResponse) error
+	// Versions returns the versions of the comments of several videos: whoever has
+	// a list under the same version need not ask for it. Everybody who looks at
+	// comments asks, so one reading of the cache answers for all. At most 500 ids,
+	// else Invalid.
+	Versions(context.Context, *VersionsRequest, *VersionsResponse) error
 	// Counts returns how many comments each video has, one entry for every id
 	// asked for. At most 500 ids, else Invalid.
 	Counts(context.Context, *CountsRequest, *CountsResponse) error
@@ -123,6 +143,7 @@ func RegisterCommentHandler(s server.Server, hdlr CommentHandler, opts ...server
 		Add(ctx context.Context, in *AddRequest, out *AddResponse) error
 		Delete(ctx context.Context, in *DeleteRequest, out *DeleteResponse) error
 		List(ctx context.Context, in *ListRequest, out *ListResponse) error
+		Versions(ctx context.Context, in *VersionsRequest, out *VersionsResponse) error
 		Counts(ctx context.Context, in *CountsRequest, out *CountsResponse) error
 	}
 	type Comment struct {
@@ -146,6 +167,10 @@ func (h *commentHandler) Delete(ctx context.Context, in *DeleteRequest, out *Del
 
 func (h *commentHandler) List(ctx context.Context, in *ListRequest, out *ListResponse) error {
 	return h.CommentHandler.List(ctx, in, out)
+}
+
+func (h *commentHandler) Versions(ctx context.Context, in *VersionsRequest, out *VersionsResponse) error {
+	return h.CommentHandler.Versions(ctx, in, out)
 }
 
 func (h *commentHandler) Counts(ctx context.Context, in *CountsRequest, out *CountsResponse) error {

@@ -36,6 +36,8 @@ type cast struct {
 	mu sync.Mutex
 	// written are the comments that were acknowledged, by user and video.
 	written map[object][]*entity.Comment
+	// pages are the comments that a gateway has, by video.
+	pages map[int64]*pbcomment.ListResponse
 	// cursors are how far a user's app has read a conversation.
 	cursors map[object]int64
 }
@@ -46,7 +48,7 @@ const soon = time.Minute
 // play performs the program in the world and returns what is wrong with what
 // happened, and how many calls there were.
 func play(tb testing.TB, w *world, p program, cancels bool) (wrong []string, calls int) {
-	c := &cast{world: w, history: newHistory(), cancels: cancels, written: map[object][]*entity.Comment{}, cursors: map[object]int64{}}
+	c := &cast{world: w, history: newHistory(), cancels: cancels, written: map[object][]*entity.Comment{}, pages: map[int64]*pbcomment.ListResponse{}, cursors: map[object]int64{}}
 	for i := range c.users {
 		c.users[i] = w.ids.Add(1)
 	}
@@ -318,10 +320,9 @@ func (c *cast) trespass(ctx context.Context, s step, user, other, film int64) {
 
 func (c *cast) comments(ctx context.Context, s step, user, film int64) []string {
 	return c.members(ctx, s, object{comments, user, film}, func(ctx context.Context) (texts []string, err error) {
-		var out pbcomment.ListResponse
-		err = c.services.comment.List(ctx, &pbcomment.ListRequest{VideoId: film}, &out)
-		for i, one := range out.Comments {
-			if i > 0 && one.Id >= out.Comments[i-1].Id {
+		out, err := c.page(ctx, film)
+		for i, one := range out.GetComments() {
+			if i > 0 && one.Id >= out.GetComments()[i-1].Id {
 				c.reject("comments of video %d out of order: %v", film, out.Comments)
 			}
 			if one.UserId == user {
@@ -330,6 +331,33 @@ func (c *cast) comments(ctx context.Context, s step, user, film int64) []string 
 		}
 		return texts, err
 	})
+}
+
+// page returns a video's comments as the gateway gets them: those it has, if their
+// version still stands.
+func (c *cast) page(ctx context.Context, film int64) (*pbcomment.ListResponse, error) {
+	c.mu.Lock()
+	held := c.pages[film]
+	c.mu.Unlock()
+	if held != nil {
+		var now pbcomment.VersionsResponse
+		if err := c.services.comment.Versions(ctx, &pbcomment.VersionsRequest{VideoIds: []int64{film}}, &now); err != nil {
+			return nil, err
+		}
+		if now.Versions[0] == held.Version {
+			return held, nil
+		}
+	}
+	var out pbcomment.ListResponse
+	if err := c.services.comment.List(ctx, &pbcomment.ListRequest{VideoId: film}, &out); err != nil {
+		return nil, err
+	}
+	if out.Version != 0 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.pages[film] = &out
+	}
+	return &out, nil
 }
 
 // members adds a read of a set that was answered and returns what it saw.
