@@ -27,8 +27,12 @@ type runner struct {
 }
 
 // show runs a plan against base and prints its table. Failed samples are an
-// error, and so is a plan without any.
+// error, and so is a request of the plan without any.
 func (r *runner) show(ctx context.Context, w io.Writer, base, plan string) error {
+	requests, err := readRequests(r.path(plan))
+	if err != nil {
+		return err
+	}
 	samples, err := r.samples(ctx, base, plan)
 	if err != nil {
 		return err
@@ -36,8 +40,14 @@ func (r *runner) show(ctx context.Context, w io.Writer, base, plan string) error
 	if err := printTable(w, plan, samples); err != nil {
 		return err
 	}
-	return verdict(samples)
+	var labels []string
+	for _, request := range requests {
+		labels = append(labels, request.label)
+	}
+	return verdict(labels, samples)
 }
+
+func (r *runner) path(plan string) string { return filepath.Join(r.folder, plan+".jmx") }
 
 // samples runs a plan and returns what JMeter noted.
 func (r *runner) samples(ctx context.Context, base, plan string) ([]sample, error) {
@@ -62,7 +72,7 @@ func (r *runner) samples(ctx context.Context, base, plan string) ([]sample, erro
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, r.launcher, append([]string{
-		"-n", "-t", filepath.Join(r.folder, plan+".jmx"), "-l", notes, "-j", filepath.Join(r.out, plan+".log"),
+		"-n", "-t", r.path(plan), "-l", notes, "-j", filepath.Join(r.out, plan+".log"),
 		"-Jprotocol=" + where.Scheme, "-Jhost=" + where.Hostname(), "-Jport=" + port,
 		// Versions differ in what they note if not told.
 		"-Jjmeter.save.saveservice.output_format=csv", "-Jjmeter.save.saveservice.print_field_names=true",
