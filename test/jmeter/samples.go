@@ -122,21 +122,26 @@ func printTable(w io.Writer, plan string, samples []sample) error {
 	return table.Flush()
 }
 
-// verdict is an error when samples failed, with the first faults, and when a
+// verdict is an error when samples failed, with the first of their faults, and when a
 // request of the plan was never sent, since what it needs had not been found.
 func verdict(requests []string, samples []sample) error {
 	const shown = 5
 	missing := slices.Clone(requests)
 	var faults []string
+	count := 0
 	for _, s := range samples {
 		missing = slices.DeleteFunc(missing, func(label string) bool { return label == s.label })
-		if s.fault != "" {
+		if s.fault == "" {
+			continue
+		}
+		count++
+		if len(faults) < shown && !slices.Contains(faults, s.fault) {
 			faults = append(faults, s.fault)
 		}
 	}
 	var failed, unsent error
-	if len(faults) > 0 {
-		failed = fmt.Errorf("%d of %d samples failed:\n  %s", len(faults), len(samples), strings.Join(faults[:min(shown, len(faults))], "\n  "))
+	if count > 0 {
+		failed = fmt.Errorf("%d of %d samples failed:\n  %s", count, len(samples), strings.Join(faults, "\n  "))
 	}
 	if len(missing) > 0 {
 		unsent = fmt.Errorf("never sent: %s", strings.Join(missing, "; "))
