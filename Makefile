@@ -1,7 +1,7 @@
 # Every target works on a fresh clone with Go, git and make; what else is needed
 # the targets install (Debian packages) or name.
 .DEFAULT_GOAL := help
-.PHONY: help run demo test fuzz fault bench bench-compare cluster cluster-down generate lint build ci
+.PHONY: help run demo test fuzz fault bench bench-compare jmeter cluster cluster-down generate lint build ci
 
 TOOLS := go tool -modfile=test/tools/go.mod
 
@@ -31,6 +31,9 @@ bench: ## what every request costs, or ONLY=name; SECONDS=4 of each load, PROFIL
 
 bench-compare: ## two results side by side, A=old.json B=new.json (default the last two)
 	go run ./test/bench compare $(or $(A),test/bench/out/previous.json) $(or $(B),test/bench/out/latest.json)
+
+jmeter: ## the plans of test/jmeter, or ONLY=name, by JMETER=launcher; URL, ARGS="-Jthreads=50"
+	go run ./test/jmeter -jmeter "$(or $(JMETER),jmeter)" -url "$(URL)" -only "$(ONLY)" -- $(ARGS)
 
 cluster: ## real servers, two instances of each service, the gateway on 8080, Jaeger
 	go run ./deploy/local/cluster up
