@@ -81,7 +81,7 @@ func (s *Service) enter(ctx context.Context, acts []write) ([]entered, error) {
 		s.clock.see(made[i].version)
 		answers[i] = entered{version: made[i].version, known: made[i].liked}
 		if made[i].full {
-			answers[i] = entered{lost: errFull, known: proposals[i].row.liked}
+			answers[i].lost = errFull
 		}
 	}
 	return answers, nil

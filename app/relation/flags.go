@@ -102,30 +102,40 @@ func (s *Server) followsOf(ctx context.Context, viewers []int64) ([]follows, err
 	return sets, err
 }
 
-// loadFollows reads the follows of several users.
+// loadFollows reads the follows of several users, each once however many versions
+// of them are asked for: sets are shared.
 func (s *Server) loadFollows(ctx context.Context, of []state) (map[state]follows, error) {
 	ctx, cancel := context.WithTimeout(ctx, heldTimeout)
 	defer cancel()
-	users := make([]int64, len(of))
-	for i, key := range of {
-		users[i] = key.user
-	}
-	found, err := s.store.follows(ctx, users, maxHeld+1)
+	found, err := s.store.follows(ctx, usersOf(of), maxHeld+1)
 	if err != nil {
 		return nil, err
 	}
-	sets := make(map[state]follows, len(of))
-	for _, key := range of {
-		ids := found[key.user]
+	ofUser := make(map[int64]follows, len(found))
+	for user, ids := range found {
 		slices.Sort(ids)
 		ids = slices.Compact(ids)
 		if len(ids) > maxHeld {
-			sets[key] = follows{more: true}
+			ofUser[user] = follows{more: true}
 			continue
 		}
-		sets[key] = follows{ids: slices.Clip(ids)}
+		ofUser[user] = follows{ids: slices.Clip(ids)}
+	}
+	sets := make(map[state]follows, len(of))
+	for _, key := range of {
+		sets[key] = ofUser[key.user]
 	}
 	return sets, nil
+}
+
+// usersOf returns whom states are of, each once.
+func usersOf(states []state) []int64 {
+	users := make([]int64, len(states))
+	for i, of := range states {
+		users[i] = of.user
+	}
+	slices.Sort(users)
+	return slices.Compact(users)
 }
 
 // loadFollowers reads the lists of followers one by one.

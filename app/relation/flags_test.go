@@ -8,6 +8,7 @@ import (
 	"gorm.io/gorm"
 
 	"backbeat/app/batch"
+	"backbeat/app/cache"
 	"backbeat/app/errs"
 	pb "backbeat/proto/relation"
 	"backbeat/test/harness/tables"
@@ -53,6 +54,38 @@ func TestFlagsOfSeveral(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Two versions of a user's follows that are loaded together leave each other alone.
+func TestVersionsLoadedTogether(t *testing.T) {
+	tables.Each(t, func(t *testing.T, db *gorm.DB) {
+		s := newServer(t, db)
+		mustAct(t, s, ada, carol, true)
+		mustAct(t, s, ada, bob, true)
+		of := []state{{ada, cache.Version{}}, {bob, cache.Version{}}, {ada, version(t, s, ada)}}
+		sets, err := s.loadFollows(t.Context(), of)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range of {
+			want := []int64{min(bob, carol), max(bob, carol)}
+			if key.user == bob {
+				want = nil
+			}
+			if got := sets[key].ids; !slices.Equal(got, want) {
+				t.Errorf("%v follows %v, want %v", key, got, want)
+			}
+		}
+	})
+}
+
+func version(tb testing.TB, s *Server, user int64) cache.Version {
+	tb.Helper()
+	versions, err := s.versions.Get(tb.Context(), user)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return versions[0]
 }
 
 // Whatever one instance acknowledged, any other shows at once.

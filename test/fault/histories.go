@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -23,18 +24,11 @@ func histories(ctx context.Context, s scale) (load, figure string, err error) {
 	printed, err := command.CombinedOutput()
 	found := summary.FindAllString(string(printed), -1)
 	if err != nil || len(found) != 2 {
-		err = errors.Join(err, fmt.Errorf("go test: %.4000s", failures(string(printed))))
+		log := filepath.Join(out, "histories.log")
+		err = errors.Join(err, fmt.Errorf("%s tells what was wrong", log), os.MkdirAll(out, 0o755), os.WriteFile(log, printed, 0o644))
 	}
 	return fmt.Sprintf("%d histories of 8 to 64 goroutines", n), strings.Join(found, "; "), err
 }
 
 // summary is what each of the two tests prints when it has ended.
 var summary = regexp.MustCompile(`(?m)^(histories|broken variants): .*$`)
-
-// failures are the lines from the first failure on.
-func failures(printed string) string {
-	if at := strings.Index(printed, "--- FAIL"); at >= 0 {
-		return printed[at:]
-	}
-	return printed[max(0, len(printed)-4000):]
-}
