@@ -5,6 +5,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"backbeat/app/cache"
 	"backbeat/app/favorite"
 	"backbeat/mq"
 )
@@ -25,6 +26,8 @@ type breakage struct {
 	handler func(mq.Handler) mq.Handler
 	// pending returns how each instance gets at pending likes.
 	pending func() func() favorite.Pending
+	// cache wraps what instances share.
+	cache func(cache.Cache) cache.Cache
 	// services wraps what calls go to.
 	services func(*services)
 }

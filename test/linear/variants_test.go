@@ -15,6 +15,7 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"backbeat/app/cache"
 	"backbeat/app/favorite"
 	"backbeat/model"
 	"backbeat/mq"
@@ -68,6 +69,7 @@ var broken = []breakage{
 	}},
 
 	{name: "cache not dropped by a write", services: func(s *services) { s.relation = &cached{RelationHandler: s.relation} }},
+	{name: "word of a change not passed on", cache: func(c cache.Cache) cache.Cache { return &secretive{c} }},
 	{name: "answered before the commit", services: func(s *services) { s.relation = &hasty{s.relation} }},
 	{name: "deletion by anybody", tables: beforeDelete(anybody)},
 	{name: "send repeated after a lost answer", services: func(s *services) { s.message = &eager{s.message} }},
@@ -276,6 +278,11 @@ func forgetful() func() favorite.Pending {
 	})
 	return func() favorite.Pending { return shared }
 }
+
+// secretive lets versions stand whose owner changed what they are of.
+type secretive struct{ cache.Cache }
+
+func (s *secretive) Delete(context.Context, ...string) error { return nil }
 
 // cached keeps what it read for a while, whatever happens meanwhile.
 type cached struct {

@@ -180,6 +180,9 @@ func (w *world) shared(tb testing.TB, k kind, b breakage) (cache.Cache, func() f
 		tb.Cleanup(func() { must(tb, memory.Close()) })
 		versions, likes = memory, favorite.NewMemoryPending(time.Now)
 	}
+	if b.cache != nil {
+		versions = b.cache(versions)
+	}
 	if b.pending != nil {
 		return versions, b.pending()
 	}
