@@ -106,22 +106,44 @@ func (d *deliverer) noteAgain(batch []inHand) {
 // when it would have to wait after stop has ended; what is not settled by then
 // is handed over again.
 func (d *deliverer) deliver(stop, held context.Context, batch []inHand) error {
-	err := d.handOver(stop, held, batch)
-	switch {
-	case err == nil:
-		return d.patiently(stop, held, "settling", func() error { return d.settle.done(held, batch) })
-	case held.Err() != nil, errs.Is(err, errs.Unavailable):
+	cause, err := d.attempt(stop, held, batch)
+	if cause == nil {
 		return err
-	case len(batch) == 1:
-		return d.fail(stop, held, batch[0], err)
 	}
-	d.deps.Log.Warn("a batch failed and is tried message by message", "queue", d.queue.Name, "messages", len(batch), "error", err)
-	for i := range batch {
-		if err := d.deliver(stop, held, batch[i:i+1]); err != nil {
+	d.deps.Log.Warn("a batch failed and is tried in halves", "queue", d.queue.Name, "messages", len(batch), "error", cause)
+	return d.halve(stop, held, batch)
+}
+
+// halve delivers the halves of a batch that failed, and theirs in turn, until each
+// message that fails is alone: one bad message costs the others a few hand-overs.
+func (d *deliverer) halve(stop, held context.Context, batch []inHand) error {
+	middle := len(batch) / 2
+	for _, part := range [][]inHand{batch[:middle], batch[middle:]} {
+		cause, err := d.attempt(stop, held, part)
+		if cause != nil {
+			err = d.halve(stop, held, part)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// attempt hands the batch over and settles it. Cause is why a batch of several
+// failed, which is then to be tried in parts.
+func (d *deliverer) attempt(stop, held context.Context, batch []inHand) (cause, err error) {
+	err = d.handOver(stop, held, batch)
+	switch {
+	case err == nil:
+		return nil, d.patiently(stop, held, "settling", func() error { return d.settle.done(held, batch) })
+	case held.Err() != nil, errs.Is(err, errs.Unavailable):
+		return nil, err
+	case len(batch) == 1:
+		return nil, d.fail(stop, held, batch[0], err)
+	default:
+		return err, nil
+	}
 }
 
 // handOver calls the handler until it can do its work.

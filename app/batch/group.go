@@ -5,6 +5,10 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/opentracing/opentracing-go"
+
+	"backbeat/app/trace"
 )
 
 // GatherFor bounds how long those who ask wait for the round in progress, so that
@@ -20,13 +24,14 @@ var errPanicked = errors.New("a round panicked")
 
 // Round answers what was asked together, one answer each, in order; with an error
 // answers may be missing. It bounds its own time: ctx, which carries the trace of
-// whoever asked first, ends with nobody.
+// the first who is sampled, ends with nobody.
 type Round[Q, A any] func(ctx context.Context, asked []Q) ([]A, error)
 
 // Group lets what is asked one by one travel together. What arrives while a round
 // is in progress shares the next one, so an idle process answers at once and a
 // busy one asks for much at a time. A round begins after everything in it was
-// asked. A Group is safe for concurrent use.
+// asked. The others' traces name the one that shows the round. A Group is safe for
+// concurrent use.
 type Group[Q, A any] struct {
 	most int
 	run  Round[Q, A]
@@ -37,7 +42,10 @@ type Group[Q, A any] struct {
 }
 
 type round[Q, A any] struct {
-	asked   []Q
+	asked []Q
+	// spans are those that were asked in, trace is the one that shows the round.
+	spans   []opentracing.Span
+	trace   string
 	answers []A
 	err     error
 	done    chan struct{}
@@ -51,6 +59,7 @@ func NewGroup[Q, A any](most int, run Round[Q, A]) *Group[Q, A] {
 // Do asks and returns the answer, which may come with an error. Who asks first
 // runs the round; the others wait for it no longer than until their context ends.
 func (g *Group[Q, A]) Do(ctx context.Context, q Q) (answer A, err error) {
+	span, began := opentracing.SpanFromContext(ctx), time.Now()
 	g.mu.Lock()
 	r, before := g.gathering, g.running
 	first := r == nil || len(r.asked) == g.most
@@ -59,7 +68,7 @@ func (g *Group[Q, A]) Do(ctx context.Context, q Q) (answer A, err error) {
 		g.gathering = r
 	}
 	at := len(r.asked)
-	r.asked = append(r.asked, q)
+	r.asked, r.spans = append(r.asked, q), append(r.spans, span)
 	g.mu.Unlock()
 	if first {
 		g.play(ctx, r, before)
@@ -68,6 +77,11 @@ func (g *Group[Q, A]) Do(ctx context.Context, q Q) (answer A, err error) {
 		case <-r.done:
 		case <-ctx.Done():
 			return answer, ctx.Err()
+		}
+		if trace.Sampled(span) && r.trace != trace.ID(ctx) {
+			gathered, _ := trace.Start(ctx, "gathered", opentracing.StartTime(began))
+			gathered.SetTag("gathered.trace", r.trace)
+			gathered.Finish()
 		}
 	}
 	switch {
@@ -92,9 +106,17 @@ func (g *Group[Q, A]) play(ctx context.Context, r, before *round[Q, A]) {
 		g.gathering = nil
 	}
 	g.running = r
-	asked := r.asked
+	asked, spans := r.asked, r.spans
 	g.mu.Unlock()
-	r.answers, r.err = g.run(context.WithoutCancel(ctx), asked)
+	ctx = context.WithoutCancel(ctx)
+	for _, span := range spans {
+		if trace.Sampled(span) {
+			ctx = opentracing.ContextWithSpan(ctx, span)
+			r.trace = trace.ID(ctx)
+			break
+		}
+	}
+	r.answers, r.err = g.run(ctx, asked)
 }
 
 // await waits for the round to end, or for a while.

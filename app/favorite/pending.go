@@ -63,10 +63,12 @@ type mark struct {
 // noVideo is where a mark lies among the entries.
 const noVideo = 0
 
-// Bounds of the entries: videos a user has entries for, and entries of one video.
+// Bounds of the entries: videos a user has entries for, and entries of one video,
+// which is as many acts as may be on their way at a time. Beyond them an act is
+// applied at once, and what it is told of the state before may be another's.
 const (
 	maxVideos  = 1000
-	maxEntries = 16
+	maxEntries = 128
 )
 
 // errFull says that a bound is met: the queue is far behind.

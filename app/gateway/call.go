@@ -15,6 +15,7 @@ import (
 	"go-micro.dev/v4/client"
 
 	"backbeat/app/errs"
+	"backbeat/app/rpc"
 	"backbeat/app/trace"
 )
 
@@ -41,8 +42,8 @@ type budget struct {
 	tries int
 }
 
-// rpc is the shape of the generated clients' methods.
-type rpc[Req, Resp any] func(context.Context, *Req, ...client.CallOption) (*Resp, error)
+// method is the shape of the generated clients' methods.
+type method[Req, Resp any] func(context.Context, *Req, ...client.CallOption) (*Resp, error)
 
 // command is one RPC of one service behind its circuit. It is the only way the
 // gateway calls a service.
@@ -51,7 +52,7 @@ type command[Req, Resp any] struct {
 	// part is what the header Backbeat-Degraded calls it.
 	part   string
 	budget budget
-	rpc    rpc[Req, Resp]
+	rpc    method[Req, Resp]
 	// slots bounds the calls in progress. It is taken before Hystrix, which would
 	// count a refusal as the service's failure and open the circuit.
 	slots chan struct{}
@@ -74,7 +75,7 @@ type outcome[Resp any] struct {
 
 // newCommand configures the circuit of name, "service.Method". Circuits belong to
 // the process: the last configuration of a name counts.
-func newCommand[Req, Resp any](name string, b budget, concurrency int, log *slog.Logger, call rpc[Req, Resp]) *command[Req, Resp] {
+func newCommand[Req, Resp any](name string, b budget, concurrency int, log *slog.Logger, call method[Req, Resp]) *command[Req, Resp] {
 	part, _, _ := strings.Cut(name, ".")
 	hystrix.ConfigureCommand(name, hystrix.CommandConfig{
 		// Only a backstop: run ends by itself, at its own deadline.
@@ -235,7 +236,7 @@ func (c *command[Req, Resp]) attempt(caller context.Context, req *Req) (resp *Re
 func (c *command[Req, Resp]) try(ctx context.Context, req *Req, last bool) (*Resp, error) {
 	if !last {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.budget.total/time.Duration(c.budget.tries))
+		ctx, cancel = context.WithTimeout(rpc.Repeatable(ctx), c.budget.total/time.Duration(c.budget.tries))
 		defer cancel()
 	}
 	resp, err := c.rpc(ctx, req)

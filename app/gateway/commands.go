@@ -46,7 +46,7 @@ type commands struct {
 	comments  *command[comment.ListRequest, comment.ListResponse]
 	versions  *command[comment.VersionsRequest, comment.VersionsResponse]
 	// looks ask versions for many who look at comments at once.
-	looks         *gathered[int64, uint64]
+	looks         *batch.Group[int64, uint64]
 	commentCounts *command[comment.CountsRequest, comment.CountsResponse]
 
 	follow        *command[relation.ActRequest, relation.ActResponse]
@@ -61,7 +61,7 @@ type commands struct {
 	chat  *command[message.ChatRequest, message.ChatResponse]
 	newer *command[message.NewerRequest, message.NewerResponse]
 	// polls ask newer for many phones at once.
-	polls  *gathered[*message.NewerRequest_Chat, bool]
+	polls  *batch.Group[*message.NewerRequest_Chat, bool]
 	latest *command[message.LatestRequest, message.LatestResponse]
 }
 
@@ -117,8 +117,8 @@ func newCommands(c client.Client, m *memory, page *heldPage, times config.RPC, c
 		latest: newCommand("message.Latest", partBudget, n, log, messages.Latest).remember(nil, noLatest),
 	}
 	all.videoFlags, all.userFlags = all.newVideoFlags(), all.newUserFlags()
-	all.polls = newGathered(all.newer.name, batch.Max, all.poll)
-	all.looks = newGathered(all.versions.name, batch.Max, all.look)
+	all.polls = batch.NewGroup(batch.Max, all.poll)
+	all.looks = batch.NewGroup(batch.Max, all.look)
 	all.feed.part = "feed" // the service is there for the other lists' sake too
 	return all
 }

@@ -101,7 +101,7 @@ func (g *Gateway) comments(ctx context.Context, q *request) (answer, error) {
 // names. Mostly they are: all who look are told together whether that is so.
 func (g *Gateway) newest(ctx context.Context, videoID int64, known uint64) (*comment.ListResponse, error) {
 	if known != 0 {
-		version, err := g.rpc.looks.do(ctx, videoID)
+		version, err := g.rpc.looks.Do(ctx, videoID)
 		if err == nil && version == known {
 			return &comment.ListResponse{Version: known}, nil
 		}

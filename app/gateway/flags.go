@@ -24,7 +24,7 @@ type flagged struct {
 // flag is older than the question, so viewers see their own acts.
 type flags struct {
 	part     string
-	gathered *gathered[viewing, flagged]
+	gathered *batch.Group[viewing, flagged]
 	// ask asks for some viewers, their answers in order; what is missing already is
 	// made up.
 	ask func(ctx context.Context, missing *parts, asked []viewing) ([]flagged, error)
@@ -46,7 +46,7 @@ func newFlags[Req, Resp any](c *command[Req, Resp], pack func([]viewing) *Req, u
 		}
 		return answers, nil
 	}
-	f.gathered = newGathered(c.name, batch.MaxViewers, func(ctx context.Context, asked []viewing) ([]flagged, error) {
+	f.gathered = batch.NewGroup(batch.MaxViewers, func(ctx context.Context, asked []viewing) ([]flagged, error) {
 		return f.ask(ctx, &parts{}, asked)
 	})
 	return f
@@ -70,7 +70,7 @@ func (f *flags) of(ctx context.Context, missing *parts, viewer int64, ids []int6
 
 func (f *flags) one(ctx context.Context, missing *parts, asked viewing) (flagged, error) {
 	if !missing.has(f.part) {
-		return f.gathered.do(ctx, asked)
+		return f.gathered.Do(ctx, asked)
 	}
 	answers, err := f.ask(ctx, missing, []viewing{asked})
 	if err != nil {

@@ -42,7 +42,7 @@ func (g *Gateway) chat(ctx context.Context, q *request) (answer, error) {
 // nothing: those of all viewers are asked together whether there is anything.
 func (g *Gateway) messages(ctx context.Context, viewer, peer, after int64) ([]*entity.Message, error) {
 	if after > 0 {
-		newer, err := g.rpc.polls.do(ctx, &message.NewerRequest_Chat{ViewerId: viewer, PeerId: peer, After: after})
+		newer, err := g.rpc.polls.Do(ctx, &message.NewerRequest_Chat{ViewerId: viewer, PeerId: peer, After: after})
 		if err != nil || !newer {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -13,10 +14,25 @@ import (
 
 const (
 	balancerName = "backbeat_less_loaded"
-	// An instance with this many timeouts in a row is passed over for restFor.
+	// An instance with this many timeouts in a row is passed over for restFor; one
+	// is enough when nothing else was answered meanwhile.
 	maxTimeouts = 3
 	restFor     = time.Second
+	// probeAnyway is how long after a rest a call that can't be repeated becomes the
+	// probe, when no other call came.
+	probeAnyway = 10 * restFor
+	// silence is how long an instance that has calls to answer may answer none
+	// before others are preferred.
+	silence = 250 * time.Millisecond
 )
+
+type repeatableKey struct{}
+
+// Repeatable marks the context of a call whose caller will call again when it fails:
+// only such calls find out whether an instance that hung answers again.
+func Repeatable(ctx context.Context) context.Context {
+	return context.WithValue(ctx, repeatableKey{}, true)
+}
 
 // gRPC finds balancers by name in a map of the process that may be written
 // during initialization only: anything later races with other gRPC clients.
@@ -62,6 +78,8 @@ type instance struct {
 	conn     balancer.SubConn
 	inFlight atomic.Int64
 	timeouts atomic.Int64 // in a row
+	// heard is when it answered last, or got a call after it had none, in ns since 1970.
+	heard    atomic.Int64
 	restEnds atomic.Int64 // in ns since 1970 while it is passed over or on trial; else 0
 	probed   atomic.Bool  // one call is trying whether it answers again
 }
@@ -72,18 +90,26 @@ type picker struct {
 	now       func() time.Time
 }
 
-// Pick takes the less loaded of two random instances that aren't passed over.
-// One whose rest is over gets this call as its probe. If all are passed over
-// any is better than none.
-func (p *picker) Pick(balancer.PickInfo) (balancer.PickResult, error) {
-	var one, two *instance
-	fit := 0
+// Pick takes the less loaded of two random instances that aren't passed over or
+// silent. One whose rest is over gets this call as its probe, if it can be repeated.
+// If none is fit a silent one is better than one that rests, and any than none.
+func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
+	var one, two, quiet *instance
+	fit, now := 0, p.now().UnixNano()
+	probing := int64(probeAnyway)
+	if info.Ctx != nil && info.Ctx.Value(repeatableKey{}) != nil {
+		probing = 0
+	}
 	for k, start := 0, rand.IntN(len(p.instances)); k < len(p.instances); k++ {
 		i := p.instances[(start+k)%len(p.instances)]
 		if ends := i.restEnds.Load(); ends != 0 {
-			if p.now().UnixNano() >= ends && i.probed.CompareAndSwap(false, true) {
+			if now >= ends+probing && i.probed.CompareAndSwap(false, true) {
 				return p.take(i, true), nil
 			}
+			continue
+		}
+		if i.inFlight.Load() > 0 && now-i.heard.Load() > int64(silence) {
+			quiet = i
 			continue
 		}
 		// Each pair of those fit is equally likely.
@@ -100,6 +126,8 @@ func (p *picker) Pick(balancer.PickInfo) (balancer.PickResult, error) {
 		}
 	}
 	switch {
+	case one == nil && quiet != nil:
+		one = quiet
 	case one == nil:
 		one = p.instances[rand.IntN(len(p.instances))]
 	case two != nil && two.inFlight.Load() < one.inFlight.Load():
@@ -110,25 +138,29 @@ func (p *picker) Pick(balancer.PickInfo) (balancer.PickResult, error) {
 
 // take counts a call to the instance from now until it is done.
 func (p *picker) take(i *instance, probe bool) balancer.PickResult {
-	i.inFlight.Add(1)
+	began := p.now().UnixNano()
+	if i.inFlight.Add(1) == 1 {
+		i.heard.Store(began)
+	}
 	return balancer.PickResult{SubConn: i.conn, Done: func(done balancer.DoneInfo) {
 		i.inFlight.Add(-1)
-		i.judge(done, p.now())
+		i.judge(done, began, p.now())
 		if probe {
 			i.probed.Store(false)
 		}
 	}}
 }
 
-// judge learns from how a call ended. Any answer, a refusal too, is a sign of
-// life; a call that was canceled, or never sent, says nothing.
-func (i *instance) judge(done balancer.DoneInfo, now time.Time) {
+// judge learns from how a call that began then ended. Any answer, a refusal too, is
+// a sign of life; a call that was canceled, or never sent, says nothing.
+func (i *instance) judge(done balancer.DoneInfo, began int64, now time.Time) {
 	switch {
 	case done.BytesSent && status.Code(done.Err) == codes.DeadlineExceeded:
-		if i.timeouts.Add(1) >= maxTimeouts {
+		if i.timeouts.Add(1) >= maxTimeouts || i.heard.Load() <= began {
 			i.restEnds.Store(now.Add(restFor).UnixNano())
 		}
 	case done.BytesReceived:
+		i.heard.Store(now.UnixNano())
 		i.timeouts.Store(0)
 		i.restEnds.Store(0)
 	}

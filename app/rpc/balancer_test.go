@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -61,10 +62,12 @@ func TestPicking(t *testing.T) {
 		now := time.Unix(1000, 0)
 		p := pickerOf(rapid.IntRange(1, 4).Draw(t, "instances"), &now)
 		type call struct {
-			to   *instance
-			done func(balancer.DoneInfo)
+			to    *instance
+			began time.Time
+			done  func(balancer.DoneInfo)
 		}
 		var calls []call
+		heard := map[*instance]time.Time{} // model: the last sign of life
 		timeouts := map[*instance]int{}
 		rests := map[*instance]time.Time{} // model: until when
 		probes := map[*instance]int{}      // model: calls in flight since a rest was over
@@ -73,11 +76,12 @@ func TestPicking(t *testing.T) {
 			delete(probes, c.to)
 			switch {
 			case errors.Is(with.Err, timedOut.Err) && with.BytesSent && !with.BytesReceived:
-				if timeouts[c.to]++; timeouts[c.to] >= maxTimeouts {
+				if timeouts[c.to]++; timeouts[c.to] >= maxTimeouts || !heard[c.to].After(c.began) {
 					rests[c.to] = now.Add(restFor)
 				}
 			case with.BytesReceived:
 				timeouts[c.to] = 0
+				heard[c.to] = now
 				delete(rests, c.to)
 			}
 		}
@@ -88,7 +92,10 @@ func TestPicking(t *testing.T) {
 				if until, resting := rests[to]; resting && now.Before(until) && len(rests) < len(p.instances) {
 					t.Fatalf("%v picked %v before its rest is over", to.conn, until.Sub(now))
 				}
-				calls = append(calls, call{to, done})
+				if !slices.ContainsFunc(calls, func(c call) bool { return c.to == to }) {
+					heard[to] = now
+				}
+				calls = append(calls, call{to, now, done})
 			case 2:
 				if len(calls) > 0 {
 					k := rapid.IntRange(0, len(calls)-1).Draw(t, "call")
@@ -146,12 +153,14 @@ func TestARestEndsWithOneProbe(t *testing.T) {
 	now := time.Now()
 	p := pickerOf(2, &now)
 	sick := p.instances[0]
+	sick.heard.Store(now.UnixNano())
 	for range maxTimeouts {
-		sick.judge(timedOut, now)
+		sick.judge(timedOut, now.UnixNano()-1, now)
 	}
+	repeatable := balancer.PickInfo{Ctx: Repeatable(t.Context())}
 	toSick := func(calls int) (probes []func(balancer.DoneInfo)) {
 		for range calls {
-			picked, err := p.Pick(balancer.PickInfo{})
+			picked, err := p.Pick(repeatable)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -182,6 +191,56 @@ func TestARestEndsWithOneProbe(t *testing.T) {
 	if len(toSick(100)) == 0 {
 		t.Error("an instance that answers again is still passed over")
 	}
+}
+
+// An instance that answers nothing is avoided before any call to it has timed out,
+// and rests after the first that does.
+func TestSilenceIsNoticed(t *testing.T) {
+	now := time.Now()
+	p := pickerOf(2, &now)
+	hung, other := p.instances[0], p.instances[1]
+	stuck := p.take(hung, false)
+	picks := func(calls int, info balancer.PickInfo) (ofHung int) {
+		for range calls {
+			picked, err := p.Pick(info)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.at(picked.SubConn) == hung {
+				ofHung++
+				picked.Done(canceled)
+			} else {
+				picked.Done(answered)
+			}
+		}
+		return ofHung
+	}
+	busy := p.take(other, false) // as loaded as the other
+	if n := picks(100, balancer.PickInfo{}); n == 0 {
+		t.Error("it is avoided at once")
+	}
+	now = now.Add(silence + 1)
+	busy.Done(answered)
+	busy = p.take(other, false)
+	if n := picks(100, balancer.PickInfo{}); n > 0 {
+		t.Errorf("%d calls to one that is silent", n)
+	}
+	stuck.Done(timedOut)
+	if n := picks(100, balancer.PickInfo{}); n > 0 {
+		t.Errorf("%d calls to one that let a call time out", n)
+	}
+	now = now.Add(restFor)
+	if n := picks(100, balancer.PickInfo{}); n > 0 {
+		t.Errorf("%d calls that can't be repeated were probes", n)
+	}
+	if n := picks(100, balancer.PickInfo{Ctx: Repeatable(t.Context())}); n != 100 {
+		t.Errorf("%d probes that told nothing, want every call", n)
+	}
+	now = now.Add(probeAnyway)
+	if n := picks(1, balancer.PickInfo{}); n != 1 {
+		t.Error("without other calls nothing probes it")
+	}
+	busy.Done(answered)
 }
 
 func TestStateSurvivesANewcomer(t *testing.T) {

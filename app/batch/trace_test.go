@@ -1,4 +1,4 @@
-package gateway
+package batch_test
 
 import (
 	"context"
@@ -15,9 +15,9 @@ import (
 	"backbeat/app/trace"
 )
 
-// Of calls that travel together every sampled trace shows the call, or names the
+// Of those who travel together every sampled trace shows the round, or names the
 // trace that does.
-func TestGatheredCallsAreInEveryTrace(t *testing.T) {
+func TestRoundsAreInEveryTrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spans := jaeger.NewInMemoryReporter()
 		tracer := func(sampled bool) opentracing.Tracer {
@@ -26,7 +26,7 @@ func TestGatheredCallsAreInEveryTrace(t *testing.T) {
 			return made
 		}
 		sampled, unsampled := tracer(true), tracer(false)
-		calls := newGathered("favorite.Flags", 10, func(ctx context.Context, asked []int) ([]int, error) {
+		calls := batch.NewGroup(10, func(ctx context.Context, asked []int) ([]int, error) {
 			span, _ := trace.Start(ctx, "favorite.Flags")
 			defer span.Finish()
 			time.Sleep(batch.GatherFor / 2) // in a bubble
@@ -43,7 +43,7 @@ func TestGatheredCallsAreInEveryTrace(t *testing.T) {
 			ids[by.name] = trace.ID(ctx)
 			group.Go(func() {
 				defer span.Finish()
-				if got, err := calls.do(ctx, i); err != nil || got != i {
+				if got, err := calls.Do(ctx, i); err != nil || got != i {
 					t.Errorf("%s: %d, %v", by.name, got, err)
 				}
 			})
@@ -67,7 +67,7 @@ func TestGatheredCallsAreInEveryTrace(t *testing.T) {
 		if n := spans.SpansSubmitted(); n != 6 {
 			t.Errorf("%d spans, want 3 and what is in each", n)
 		}
-		want := "first has favorite.Flags, second has favorite.Flags, third has favorite.Flags gathered in the second"
+		want := "first has favorite.Flags, second has favorite.Flags, third has gathered in the second"
 		if strings.Join(got, ", ") != want {
 			t.Errorf("%s; want %s", strings.Join(got, ", "), want)
 		}
