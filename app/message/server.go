@@ -2,6 +2,7 @@ package message
 
 import (
 	"context"
+	"errors"
 
 	"backbeat/app/batch"
 	"backbeat/app/errs"
@@ -60,15 +61,13 @@ func (s *Server) Chat(ctx context.Context, in *pb.ChatRequest, out *pb.ChatRespo
 // Newer tells which chats have a message later than a time.
 func (s *Server) Newer(ctx context.Context, in *pb.NewerRequest, out *pb.NewerResponse) error {
 	pairs := make([]pair, len(in.Chats))
-	ids := make([]int64, 0, 2*len(in.Chats))
+	viewers, peers := make([]int64, len(in.Chats)), make([]int64, len(in.Chats))
 	for i, chat := range in.Chats {
 		pairs[i] = pairOf(chat.ViewerId, chat.PeerId)
-		ids = append(ids, chat.ViewerId, chat.PeerId)
+		viewers[i], peers[i] = chat.ViewerId, chat.PeerId
 	}
-	for _, some := range [][]int64{ids[:len(ids)/2], ids[len(ids)/2:]} {
-		if err := batch.Check(some); err != nil {
-			return err
-		}
+	if err := errors.Join(batch.Check(viewers), batch.Check(peers)); err != nil {
+		return err
 	}
 	last, err := s.store.lastTimes(ctx, pairs)
 	if err != nil {
