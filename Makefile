@@ -41,8 +41,9 @@ cluster: ## real servers, two instances of each service, the gateway on 8080, Ja
 cluster-down: ## stop exactly what `make cluster` started
 	go run ./deploy/local/cluster down
 
-generate: ## idl/*.proto -> proto/
+generate: ## idl/*.proto -> proto/, idl/openapi.yaml -> the Postman collection, go.mod -> the list of licences
 	go run ./idl/generate
+	go run ./deploy/licences
 
 lint: ## gofmt, go vet and the linter
 	@test -z "$$(gofmt -l app config idl model mq test deploy)" || { gofmt -d app config idl model mq test deploy; exit 1; }
@@ -53,4 +54,4 @@ build: ## bin/backbeat
 	CGO_ENABLED=0 go build -trimpath -o bin/backbeat ./app
 
 ci: lint generate build ## what CI adds to the tests: lint, generated code unchanged, build
-	@git diff --exit-code -- proto || { echo "proto/ is not what make generate writes"; exit 1; }
+	@git diff --exit-code -- proto idl .github || { echo "proto/, the collection in idl/ or the licences in .github/ are not what make generate writes"; exit 1; }

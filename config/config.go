@@ -41,7 +41,7 @@ type HTTP struct {
 	Drain time.Duration `yaml:"drain"`
 }
 
-// Admin is where a process shows metrics and profiles; empty is nowhere.
+// Admin is where a process shows metrics, health and profiles; empty is nowhere.
 type Admin struct {
 	Listen string `yaml:"listen"`
 }
@@ -172,8 +172,7 @@ type TLS struct {
 type Limits struct {
 	// Concurrency bounds requests in progress in one gateway.
 	Concurrency int `yaml:"concurrency"`
-	// Hashes bounds passwords hashed at once in one user service; 0 is half of the
-	// cores.
+	// Hashes bounds passwords hashed at once in one user service; 0 is one a core.
 	Hashes int `yaml:"hashes"`
 	// Transcodes bounds what one worker transcodes at once, beside the one upload
 	// that it probes and remuxes.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -47,6 +48,40 @@ type SchemaMigration struct {
 	Number    int    `gorm:"primaryKey;autoIncrement:false"`
 	Name      string `gorm:"size:64;not null"`
 	AppliedAt int64  `gorm:"not null"`
+}
+
+// Step is one step of the schema.
+type Step struct {
+	// Number counts from 1.
+	Number int
+	Name   string
+	// Applied is when it was; zero for a step that is missing.
+	Applied time.Time
+}
+
+// Steps returns the steps that this program knows and those that were applied, in
+// order, and changes nothing. A database that a newer program has migrated has more
+// than this one knows.
+func Steps(ctx context.Context, db *gorm.DB) ([]Step, error) {
+	db = db.WithContext(ctx)
+	tables, err := db.Migrator().GetTables()
+	if err != nil {
+		return nil, fmt.Errorf("listing the tables: %w", err)
+	}
+	var applied []SchemaMigration
+	if slices.Contains(tables, "schema_migrations") {
+		if err := db.Order("number").Find(&applied).Error; err != nil {
+			return nil, fmt.Errorf("reading the steps of the schema: %w", err)
+		}
+	}
+	var steps []Step
+	for _, done := range applied {
+		steps = append(steps, Step{done.Number, done.Name, time.UnixMilli(done.AppliedAt).UTC()})
+	}
+	for i := len(applied); i < len(migrations); i++ {
+		steps = append(steps, Step{Number: i + 1, Name: migrations[i].name})
+	}
+	return steps, nil
 }
 
 const (

@@ -2,6 +2,7 @@ package model_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -84,6 +85,39 @@ func TestTextSurvivesAndUniquenessIsOurs(t *testing.T) {
 		}
 		if err := model.Wrap(db.Where("id = ?", 999).Take(&model.User{}).Error, "reading"); !errs.Is(err, errs.NotFound) {
 			t.Errorf("a missing row: %v", err)
+		}
+	})
+}
+
+// Statements that nobody has run before must get through when transactions hold
+// every connection.
+func TestStatementsDoNotWaitForEachOther(t *testing.T) {
+	onEach(t, func(t *testing.T, dsn string) {
+		db := open(t, dsn)
+		if err := model.Migrate(t.Context(), db); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for round := range 30 {
+			fresh := fmt.Sprintf("UPDATE comment_videos SET comments = comments WHERE video_id = 0 AND comments = %d", round)
+			var group sync.WaitGroup
+			for range 24 {
+				group.Go(func() {
+					if err := model.Transact(ctx, db, func(tx *gorm.DB) error { return tx.Exec(fresh).Error }); err != nil {
+						t.Error(err)
+					}
+				})
+				group.Go(func() {
+					if err := db.WithContext(ctx).Exec(fresh).Error; err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			group.Wait()
+			if t.Failed() {
+				return
+			}
 		}
 	})
 }

@@ -2,9 +2,9 @@ package model
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/url"
 	"os"
@@ -71,27 +71,19 @@ func Close(db *gorm.DB) error {
 	if err != nil {
 		return err
 	}
-	var readers error
-	if resolver, ok := db.Config.Plugins[(&dbresolver.DBResolver{}).Name()].(*dbresolver.DBResolver); ok {
-		readers = resolver.Call(func(pool gorm.ConnPool) error {
-			if readers, ok := pool.(io.Closer); ok {
-				return readers.Close()
-			}
-			return nil
-		})
-	}
+	readers := eachReader(db, (*sql.DB).Close)
 	return errors.Join(readers, pool.Close())
 }
 
+// dial leaves prepared statements to the drivers. gorm's own are shared by all
+// connections under one lock, and who prepares a statement waits for a connection
+// while those who have all of them wait for the lock.
 func dial(dialector gorm.Dialector, maxOpen int) (*gorm.DB, error) {
 	db, err := gorm.Open(dialector, &gorm.Config{
 		Logger:                 logger.Discard, // errors are returned, logged once at the edge
 		TranslateError:         true,
 		SkipDefaultTransaction: true,
-		PrepareStmt:            true,
-		// An IN list of another length is another statement, and servers bound them.
-		PrepareStmtMaxSize:   256,
-		DisableAutomaticPing: true,
+		DisableAutomaticPing:   true,
 	})
 	if err != nil {
 		return nil, err

@@ -3,11 +3,13 @@ package model
 // VideoState is where an upload stands.
 type VideoState uint8
 
-// The states. A video leaves Processing once and never comes back.
+// The states. A video leaves Processing once and never comes back; an operator may
+// hide a published one, and show it again.
 const (
 	VideoProcessing VideoState = 1
 	VideoPublished  VideoState = 2
 	VideoFailed     VideoState = 3
+	VideoHidden     VideoState = 4
 )
 
 // Video is an upload, owned by the video service.

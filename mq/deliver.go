@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"backbeat/app/errs"
+	"backbeat/app/metrics"
 )
 
 // Bounds of what is published, those of the table's columns.
@@ -85,6 +86,7 @@ type deliverer struct {
 	queue  Queue
 	handle Handler
 	settle settler
+	tally  *tally
 	deps   Deps
 }
 
@@ -97,6 +99,7 @@ func (d *deliverer) noteAgain(batch []inHand) {
 		}
 	}
 	if n > 0 {
+		d.tally.redelivered.Add(float64(n))
 		d.deps.Log.Info("messages are handed over again", "queue", d.queue.Name, "messages", n)
 	}
 }
@@ -136,7 +139,11 @@ func (d *deliverer) attempt(stop, held context.Context, batch []inHand) (cause, 
 	err = d.handOver(stop, held, batch)
 	switch {
 	case err == nil:
-		return nil, d.patiently(stop, held, "settling", func() error { return d.settle.done(held, batch) })
+		err := d.patiently(stop, held, "settling", func() error { return d.settle.done(held, batch) })
+		if err == nil {
+			d.tally.consumed.Add(float64(len(batch)))
+		}
+		return nil, err
 	case held.Err() != nil, errs.Is(err, errs.Unavailable):
 		return nil, err
 	case len(batch) == 1:
@@ -153,7 +160,9 @@ func (d *deliverer) handOver(stop, held context.Context, batch []inHand) error {
 	for i := range batch {
 		messages[i] = batch[i].Message
 	}
+	start := time.Now()
 	err := d.patiently(stop, held, "handling", func() error { return d.call(ctx, messages) })
+	d.tally.handled.Since(ctx, outcome{d.tally.queue, d.tally.store, metrics.Code(err)}, start)
 	finish(err)
 	return err
 }
@@ -176,9 +185,11 @@ func (d *deliverer) fail(stop, held context.Context, message inHand, cause error
 	log := d.deps.Log.With("queue", d.queue.Name, "message", message.ID, "type", message.Type, "attempt", message.Attempt, "error", cause)
 	if errs.KindOf(cause).Fault() && message.Attempt < d.queue.Attempts {
 		log.Warn("a message failed and is tried again", "delay", d.queue.Delay)
+		d.tally.retried.Inc()
 		return d.patiently(stop, held, "settling", func() error { return d.settle.retry(held, message) })
 	}
 	log.Error("a message is given up")
+	d.tally.buried.Inc()
 	return d.patiently(stop, held, "settling", func() error { return d.settle.bury(held, message, reasonOf(cause)) })
 }
 

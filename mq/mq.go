@@ -4,7 +4,7 @@
 //     broker, or committed to the table queue.
 //   - A message is handed over until its handler returned nil, so at least once;
 //     handlers make that exactly once in effect.
-//   - One bad message stops nobody: a failed batch is tried message by message, a
+//   - One bad message stops nobody: a failed batch is tried in halves, a
 //     failing message is retried a bounded number of times with a delay, then
 //     dead-lettered with its reason, and everything behind it goes on.
 //
@@ -20,15 +20,18 @@ import (
 	"time"
 
 	"github.com/opentracing/opentracing-go"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Deps is what both queues need; every field is required.
+// Deps is what both queues need; every field but Metrics is required.
 type Deps struct {
 	// Tracer makes the spans of what is handed over.
 	Tracer opentracing.Tracer
 	Log    *slog.Logger
 	// Now is the clock of claims, delays and deaths.
 	Now func() time.Time
+	// Metrics may be nil. Queues that are given the same count together.
+	Metrics prometheus.Registerer
 }
 
 // Queue declares a queue. Every process that publishes to or consumes from a

@@ -46,8 +46,9 @@ const (
 // consumes, since a broker that is short of memory stops reading from those that
 // publish; both are dialed again whenever they are lost.
 type Rabbit struct {
-	cfg  RabbitConfig
-	deps Deps
+	cfg     RabbitConfig
+	deps    Deps
+	metrics *instruments
 
 	publishing, consuming *link
 	// closed ends with Close.
@@ -66,7 +67,7 @@ func NewRabbit(cfg RabbitConfig, deps Deps) (*Rabbit, error) {
 		return nil, err
 	}
 	closed, end := context.WithCancel(context.Background())
-	r := &Rabbit{cfg: cfg, deps: deps, closed: closed, close: end}
+	r := &Rabbit{cfg: cfg, deps: deps, metrics: newInstruments(deps.Metrics), closed: closed, close: end}
 	dial := func(ctx context.Context) (*amqp.Connection, error) { return cfg.dial(ctx, address) }
 	r.publishing = newLink(dial, deps.Log.With("connection", "publishing"))
 	r.consuming = newLink(dial, deps.Log.With("connection", "consuming"))
@@ -134,7 +135,12 @@ func (r *Rabbit) Publish(ctx context.Context, queue Queue, message Message) (err
 		return err
 	}
 	span, ctx, carrier := startPublish(ctx, queue, message)
-	defer func() { trace.Fail(span, err); span.Finish() }()
+	start := time.Now()
+	defer func() {
+		r.metrics.publish(ctx, queue, rabbitStore, start, err)
+		trace.Fail(span, err)
+		span.Finish()
+	}()
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Confirm)
 	defer cancel()
 	return r.send(ctx, queue, queue.Name, pack(message, carrier))
@@ -281,7 +287,7 @@ func (r *Rabbit) inspect(ctx context.Context, queue Queue, look func(*amqp.Chann
 		return doing(err)
 	}
 	defer func() { _ = channel.Close() }() // of a lost connection: it is closed then
-	if err := declare(channel, queue); err != nil {
+	if _, err := declare(channel, queue); err != nil {
 		return doing(err)
 	}
 	for ctx.Err() == nil {
@@ -306,7 +312,7 @@ func (r *Rabbit) inspect(ctx context.Context, queue Queue, look func(*amqp.Chann
 // deadOf reads what we noted when we gave the message up, or what the broker
 // did when its consumers kept dying.
 func deadOf(queue Queue, delivery amqp.Delivery) Dead {
-	dead := Dead{Message: unpack(delivery).Message, Queue: queue.Name, Store: "rabbitmq"}
+	dead := Dead{Message: unpack(delivery).Message, Queue: queue.Name, Store: rabbitStore}
 	if reason, ok := delivery.Headers[reasonHeader].(string); ok {
 		dead.Reason = reason
 	}
@@ -335,9 +341,12 @@ func (r *Rabbit) Close() error {
 func delayOfName(queue Queue) string { return queue.Name + ".delay" }
 func deadOfName(queue Queue) string  { return queue.Name + ".dead" }
 
+// declared is how many messages wait in the queue and its two companions.
+type declared struct{ live, delayed, dead int }
+
 // declare makes sure of the queue and its two companions. All are replicated,
 // and hand over to each other at least once.
-func declare(channel *amqp.Channel, queue Queue) error {
+func declare(channel *amqp.Channel, queue Queue) (found declared, err error) {
 	deadLetterTo := func(name string, more amqp.Table) amqp.Table {
 		more["x-dead-letter-exchange"] = ""
 		more["x-dead-letter-routing-key"] = name
@@ -350,19 +359,22 @@ func declare(channel *amqp.Channel, queue Queue) error {
 		live["x-single-active-consumer"] = true
 	}
 	for _, one := range []struct {
-		name string
-		args amqp.Table
+		name     string
+		args     amqp.Table
+		messages *int
 	}{
-		{deadOfName(queue), amqp.Table{"x-delivery-limit": int64(1 << 30)}}, // looking at it counts as a delivery
-		{queue.Name, live},
-		{delayOfName(queue), deadLetterTo(queue.Name, amqp.Table{})},
+		{deadOfName(queue), amqp.Table{"x-delivery-limit": int64(1 << 30)}, &found.dead}, // looking at it counts as a delivery
+		{queue.Name, live, &found.live},
+		{delayOfName(queue), deadLetterTo(queue.Name, amqp.Table{}), &found.delayed},
 	} {
 		one.args["x-queue-type"] = "quorum"
-		if _, err := channel.QueueDeclare(one.name, true, false, false, false, one.args); err != nil {
-			return fmt.Errorf("declaring %s: %w", one.name, err)
+		made, err := channel.QueueDeclare(one.name, true, false, false, false, one.args)
+		if err != nil {
+			return found, fmt.Errorf("declaring %s: %w", one.name, err)
 		}
+		*one.messages = made.Messages
 	}
-	return nil
+	return found, nil
 }
 
 // delayed is how the delay queue is told how long to keep a message.

@@ -76,7 +76,7 @@ func (r *Rabbit) consume(stop context.Context, session *session, queue Queue, ha
 	if queue.Batch == 1 {
 		prefetch = 1
 	}
-	if err := declare(channel, queue); err != nil {
+	if _, err := declare(channel, queue); err != nil {
 		return err
 	}
 	if err := channel.Qos(prefetch, 0, false); err != nil {
@@ -94,7 +94,7 @@ func (r *Rabbit) consume(stop context.Context, session *session, queue Queue, ha
 		}
 	})
 
-	d := deliverer{queue: queue, handle: handle, settle: &rabbitSettler{r, channel, queue}, deps: r.deps}
+	d := deliverer{queue: queue, handle: handle, settle: &rabbitSettler{r, channel, queue}, tally: r.metrics.tally(queue, rabbitStore), deps: r.deps}
 	for {
 		batch := gather(stop, held, fetched, queue)
 		switch {

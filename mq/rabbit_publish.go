@@ -54,7 +54,7 @@ func (o *outbox) serve() error {
 	if err != nil {
 		return err
 	}
-	if err := declare(channel, o.queue); err != nil {
+	if _, err := declare(channel, o.queue); err != nil {
 		return err // it closed the channel
 	}
 	if err := channel.Confirm(false); err != nil {

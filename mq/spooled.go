@@ -54,6 +54,7 @@ func (s *Spooled) Publish(ctx context.Context, queue Queue, message Message) err
 	if err := s.spool.Publish(ctx, queue, message); err != nil {
 		return errs.Wrap(errs.Unavailable, errors.Join(failed, err), "publishing to %s", queue.Name)
 	}
+	s.spool.metrics.spooled.WithLabelValues(queue.Name).Inc()
 	return nil
 }
 

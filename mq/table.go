@@ -17,8 +17,9 @@ import (
 // names the claim and when it runs out, so that the message of a process that
 // died is taken up by another.
 type Table struct {
-	db   *gorm.DB
-	deps Deps
+	db      *gorm.DB
+	deps    Deps
+	metrics *instruments
 
 	// closed ends with Close.
 	closed context.Context
@@ -33,7 +34,7 @@ type Table struct {
 // model.QueueLease. It does not own db.
 func NewTable(db *gorm.DB, deps Deps) *Table {
 	closed, end := context.WithCancel(context.Background())
-	return &Table{db: db, deps: deps, closed: closed, close: end, wakes: map[string]chan struct{}{}}
+	return &Table{db: db, deps: deps, metrics: newInstruments(deps.Metrics), closed: closed, close: end, wakes: map[string]chan struct{}{}}
 }
 
 // Publish returns nil once the message is committed.
@@ -42,7 +43,12 @@ func (t *Table) Publish(ctx context.Context, queue Queue, message Message) (err 
 		return err
 	}
 	span, ctx, carrier := startPublish(ctx, queue, message)
-	defer func() { trace.Fail(span, err); span.Finish() }()
+	start := time.Now()
+	defer func() {
+		t.metrics.publish(ctx, queue, tableStore, start, err)
+		trace.Fail(span, err)
+		span.Finish()
+	}()
 
 	origin, err := json.Marshal(carrier)
 	if err != nil { // cannot be: a map of strings
@@ -75,7 +81,7 @@ func (t *Table) Dead(ctx context.Context, queue Queue, limit int) ([]Dead, error
 	for i, row := range rows {
 		dead[i] = Dead{
 			Message: Message{ID: row.MessageID, Type: row.Type, Body: row.Body, Attempt: row.Attempts},
-			Queue:   row.Queue, Reason: row.Reason, Died: time.UnixMilli(row.DiedAt).UTC(), Store: "table",
+			Queue:   row.Queue, Reason: row.Reason, Died: time.UnixMilli(row.DiedAt).UTC(), Store: tableStore,
 		}
 	}
 	return dead, nil

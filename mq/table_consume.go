@@ -36,7 +36,7 @@ func (t *Table) Consume(ctx context.Context, queue Queue, handle Handler) error 
 	defer cancel()
 	defer context.AfterFunc(t.closed, cancel)()
 
-	c := &tableConsumer{table: t, queue: queue, handle: handle, owner: rand.Text()}
+	c := &tableConsumer{table: t, queue: queue, handle: handle, tally: t.metrics.tally(queue, tableStore), owner: rand.Text()}
 	away := outage{log: t.deps.Log}
 	for stop.Err() == nil {
 		full, leads, err := c.round(stop)
@@ -65,6 +65,7 @@ type tableConsumer struct {
 	table  *Table
 	queue  Queue
 	handle Handler
+	tally  *tally
 	// owner is who holds the lease of a queue with a single consumer.
 	owner string
 	// leadsUntil is when that lease runs out, in Unix milliseconds.
@@ -94,7 +95,8 @@ func (c *tableConsumer) handOver(stop context.Context, batch []inHand, claim *cl
 	var keeper sync.WaitGroup
 	keeper.Go(func() { c.keep(held, lost, claim) })
 
-	d := deliverer{queue: c.queue, handle: c.handle, settle: claim, deps: c.table.deps}
+	d := deliverer{queue: c.queue, handle: c.handle, settle: claim, tally: c.tally, deps: c.table.deps}
+	d.noteAgain(batch)
 	err := d.deliver(stop, held, batch)
 	lost()
 	keeper.Wait()
@@ -224,9 +226,11 @@ func (c *tableConsumer) unpack(ctx context.Context, claim *claim, rows []model.Q
 		message := inHand{
 			Message: Message{ID: row.MessageID, Type: row.Type, Body: row.Body, Attempt: row.Attempts},
 			ref:     uint64(row.ID),
+			again:   row.Claims > 1,
 		}
 		claim.held[message.ref] = true
 		if row.Claims > maxDeliveries {
+			c.tally.buried.Inc()
 			c.table.deps.Log.Error("a message is given up, its consumers keep dying", "queue", c.queue.Name, "message", row.MessageID)
 			if err := claim.bury(ctx, message, fmt.Sprintf("%d consumers died with it", maxDeliveries)); err != nil {
 				return nil, err

@@ -1,5 +1,18 @@
 // Package admin is what a process tells those who operate it, on a port of its
-// own that is closed unless configured: metrics for Prometheus and Go's profiles.
+// own that is closed unless configured:
+//
+//	/metrics         metrics for Prometheus, with exemplars as OpenMetrics
+//	/livez           200 as long as the process answers
+//	/readyz          200 when each role has what it can't do without, else 503; each
+//	                 dependency with "ok" or its fault, in a second at most
+//	/version         what was built, as JSON
+//	/log-level       the log's level; PUT debug, info, warn or error changes it
+//	/hystrix.stream  circuits, for the Hystrix dashboard
+//	/debug/pprof/    Go's profiles
+//
+// The families of metrics are declared in the metrics.go of the packages that count
+// (see package metrics), each with its help text, which /metrics shows.
+//
 // It knows nobody's name or token, but a profile can slow the process down: the
 // port belongs on loopback or behind a firewall.
 package admin
@@ -26,14 +39,26 @@ func NewMetrics() *prometheus.Registry {
 	metrics.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		ReadBuild().metric(),
 	)
 	return metrics
 }
 
-// Handler answers /metrics, /livez and /debug/pprof/.
-func Handler(metrics prometheus.Gatherer) http.Handler {
+// scrapeWithin bounds a scrape beyond what its collectors bound themselves.
+const scrapeWithin = 5 * time.Second
+
+// Handler answers all of the above. What one collector can't tell leaves the others'
+// metrics as they are.
+func Handler(metrics prometheus.Gatherer, ready *Readiness, level *slog.LevelVar) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{
+		EnableOpenMetrics: true, ErrorHandling: promhttp.ContinueOnError, Timeout: scrapeWithin, MaxRequestsInFlight: 4,
+	}))
+	mux.Handle("GET /readyz", ready)
+	mux.HandleFunc("GET /version", serveVersion)
+	mux.HandleFunc("GET /log-level", levelOf(level))
+	mux.HandleFunc("PUT /log-level", levelOf(level))
+	mux.Handle("GET /hystrix.stream", newWatchers())
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)

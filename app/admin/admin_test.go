@@ -3,8 +3,10 @@ package admin
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -22,10 +24,14 @@ func TestServe(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error)
-	go func() { served <- Serve(ctx, listener, Handler(NewMetrics()), harness.Logger(t)) }()
+	go func() {
+		served <- Serve(ctx, listener, Handler(NewMetrics(), NewReadiness(), new(slog.LevelVar)), harness.Logger(t))
+	}()
 	for path, holds := range map[string]string{
+		"/version":                       runtime.Version(),
 		"/metrics":                       "process_open_fds ",
 		"/livez":                         "ok",
+		"/log-level":                     "INFO",
 		"/debug/pprof/goroutine?debug=1": "goroutine profile:",
 		"/debug/pprof/heap?debug=1&gc=1": "heap profile:",
 	} {

@@ -14,6 +14,9 @@ const Max = 500
 // MaxViewers is for how many viewers one RPC asks at most.
 const MaxViewers = 100
 
+// MaxLists is how many lists of up to a thousand ids one RPC carries at most.
+const MaxLists = 16
+
 // CheckViewers returns an Invalid error for more than MaxViewers.
 func CheckViewers(n int) error {
 	if n > MaxViewers {

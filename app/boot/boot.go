@@ -27,6 +27,10 @@ import (
 // requests in progress are given.
 const stopTimeout = 20 * time.Second
 
+// Grace is how long a process of one role may take from SIGTERM to its end. What
+// starts it, an init system or a container engine, must not kill it earlier.
+func Grace(cfg *config.Config) time.Duration { return stopTimeout + cfg.HTTP.Drain }
+
 // gcPercent lets the heap grow to five times what is in use, a few dozen MiB, before
 // it is collected: that saves 7 % of a request. GOGC and GOMEMLIMIT go before it.
 const gcPercent = 400
@@ -51,8 +55,9 @@ type part struct {
 }
 
 // Run starts the roles, calls ready with what runs where, and drains them all
-// when ctx ends or one of them fails. It returns nil after a clean stop.
-func Run(ctx context.Context, cfg *config.Config, names []string, log *slog.Logger, ready func([]Part)) (err error) {
+// when ctx ends or one of them fails. It returns nil after a clean stop. Level is the
+// log's, which whoever operates the process may change.
+func Run(ctx context.Context, cfg *config.Config, names []string, log *slog.Logger, level *slog.LevelVar, ready func([]Part)) (err error) {
 	chosen, err := choose(cfg, names)
 	if err != nil {
 		return err
@@ -63,6 +68,7 @@ func Run(ctx context.Context, cfg *config.Config, names []string, log *slog.Logg
 	shared := newResources(cfg, log)
 	defer func() { err = errors.Join(err, shared.close()) }()
 
+	readiness := admin.NewReadiness()
 	var running []part
 	var started []Part
 	failed := make(chan error, len(chosen)+1)
@@ -80,7 +86,7 @@ func Run(ctx context.Context, cfg *config.Config, names []string, log *slog.Logg
 	defer func() {
 		// Not ctx: it has ended, and draining needs its own time.
 		for _, p := range slices.Backward(running) {
-			stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout+cfg.HTTP.Drain)
+			stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), Grace(cfg))
 			if stopErr := p.stop(stopping); stopErr != nil {
 				err = errors.Join(err, fmt.Errorf("stopping %s: %w", p.name, stopErr))
 			}
@@ -89,7 +95,7 @@ func Run(ctx context.Context, cfg *config.Config, names []string, log *slog.Logg
 		}
 	}()
 	if cfg.Admin.Listen != "" {
-		p, err := startAdmin(ctx, shared)
+		p, err := startAdmin(ctx, shared, readiness, level)
 		if err != nil {
 			return err
 		}
@@ -101,9 +107,12 @@ func Run(ctx context.Context, cfg *config.Config, names []string, log *slog.Logg
 			return fmt.Errorf("starting %s: %w", r.name, err)
 		}
 		run(p)
+		readiness.Add(r.name, shared.checks.dependencies(r))
 		started = append(started, Part{Role: r.name, Does: r.does, Address: p.address})
 		log.Debug("started", "role", r.name, "address", p.address)
 	}
+	readiness.Serve()
+	defer readiness.Stop()
 	ready(started)
 	select {
 	case <-ctx.Done():
@@ -135,17 +144,24 @@ func startRole(ctx context.Context, r role, shared *resources) (part, error) {
 
 // startAdmin opens the port for those who operate the process. It is no role: every
 // process may have one.
-func startAdmin(ctx context.Context, shared *resources) (part, error) {
+func startAdmin(ctx context.Context, shared *resources, ready *admin.Readiness, level *slog.LevelVar) (part, error) {
 	listener, err := net.Listen("tcp", shared.cfg.Admin.Listen)
 	if err != nil {
 		return part{}, fmt.Errorf("admin.listen: %w", err)
 	}
 	p := work(ctx, func(ctx context.Context) error {
-		return admin.Serve(ctx, listener, admin.Handler(admin.NewMetrics()), shared.log)
+		return admin.Serve(ctx, listener, admin.Handler(shared.metrics, ready, level), shared.log)
 	})
 	p.name, p.address = "admin", listener.Addr().String()
 	shared.log.Info("metrics and profiles", "address", p.address)
 	return p, nil
+}
+
+// Check returns every reason why this configuration can't run the named roles, all
+// of them for no name. It starts nothing and asks no server.
+func Check(cfg *config.Config, names ...string) error {
+	_, err := choose(cfg, names)
+	return err
 }
 
 // choose returns the named roles in the table's order, all of them for no name,

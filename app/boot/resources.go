@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/opentracing/opentracing-go"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	microregistry "go-micro.dev/v4/registry"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -23,6 +24,7 @@ import (
 	"google.golang.org/grpc/backoff"
 	"gorm.io/gorm"
 
+	"backbeat/app/admin"
 	"backbeat/app/cache"
 	"backbeat/app/favorite"
 	"backbeat/app/id"
@@ -56,6 +58,10 @@ type resources struct {
 	openRegistry func() (microregistry.Registry, error)
 	openKeys     func() (*token.Keys, error)
 
+	// registry holds the process's metrics; nil when nobody can see them.
+	metrics *prometheus.Registry
+	checks  checks
+
 	mu      sync.Mutex
 	closers []func() error
 }
@@ -78,6 +84,9 @@ type site struct {
 
 func newResources(cfg *config.Config, log *slog.Logger) *resources {
 	r := &resources{cfg: cfg, log: log, ids: id.NewGenerator(time.Now)}
+	if cfg.Admin.Listen != "" {
+		r.metrics = admin.NewMetrics()
+	}
 	r.openDB = sync.OnceValues(r.connectDB)
 	r.openRedis = sync.OnceValues(r.connectRedis)
 	r.openCache = sync.OnceValues(r.newCache)
@@ -86,6 +95,17 @@ func newResources(cfg *config.Config, log *slog.Logger) *resources {
 	r.openRegistry = sync.OnceValues(r.newRegistry)
 	r.openKeys = sync.OnceValues(r.readKeys)
 	return r
+}
+
+// sharedRole is the label role of what the roles of a process share.
+const sharedRole = "shared"
+
+// metricsOf returns where a role registers its metrics, nil when nobody can see them.
+func (r *resources) metricsOf(role string) prometheus.Registerer {
+	if r.metrics == nil {
+		return nil
+	}
+	return prometheus.WrapRegistererWith(prometheus.Labels{"role": role}, r.metrics)
 }
 
 // closeLast has what was just opened closed after everything opened later.
@@ -106,6 +126,19 @@ func (r *resources) close() error {
 func (r *resources) connectDB() (*gorm.DB, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
+	db, err := r.dialDB(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := model.Measure(db, r.metricsOf(sharedRole)); err != nil {
+		return nil, err
+	}
+	r.checks.add(databaseName, func(ctx context.Context) error { return model.Ping(ctx, db) })
+	return db, model.Migrate(ctx, db)
+}
+
+// dialDB returns the database as it is; what it lacks is left to the caller.
+func (r *resources) dialDB(ctx context.Context) (*gorm.DB, error) {
 	dsn := r.cfg.DB.DSN
 	if dsn == "" {
 		dsn = "sqlite:" + filepath.Join(r.cfg.Data.Dir, "backbeat.db")
@@ -115,7 +148,7 @@ func (r *resources) connectDB() (*gorm.DB, error) {
 		return nil, err
 	}
 	r.closeLast(func() error { return model.Close(db) })
-	return db, model.Migrate(ctx, db)
+	return db, nil
 }
 
 func (r *resources) connectRedis() (redis.UniversalClient, error) {
@@ -125,23 +158,28 @@ func (r *resources) connectRedis() (redis.UniversalClient, error) {
 		return nil, err
 	}
 	r.closeLast(client.Close)
+	cache.Measure(client, r.metricsOf(sharedRole))
+	ping := func(ctx context.Context) error { return client.Ping(ctx).Err() }
+	r.checks.add(sharedCacheName, ping)
+	r.checks.add(pendingLikesName, ping)
 	return client, nil
 }
 
 func (r *resources) newCache() (cache.Cache, error) {
+	counters := cache.NewCounters(r.metricsOf(sharedRole))
 	if r.cfg.Redis.Addr == "" {
 		memory, err := cache.NewMemory(localCacheBytes)
 		if err != nil {
 			return nil, err
 		}
 		r.closeLast(memory.Close)
-		return memory, nil
+		return cache.Counted(memory, counters), nil
 	}
 	client, err := r.openRedis()
 	if err != nil {
 		return nil, err
 	}
-	return cache.NewRedis(client), nil
+	return cache.Counted(cache.NewRedis(client), counters), nil
 }
 
 func (r *resources) newPending() (favorite.Pending, error) {
@@ -161,11 +199,21 @@ func (r *resources) newMedia() (media.Store, error) {
 		if dir == "" {
 			dir = filepath.Join(r.cfg.Data.Dir, "media")
 		}
-		return media.NewDisk(dir)
+		disk, err := media.NewDisk(dir)
+		if err != nil {
+			return nil, err
+		}
+		r.checks.add(mediaName, disk.Check)
+		return disk, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
-	return media.NewS3(ctx, media.S3Config(r.cfg.S3))
+	s3, err := media.NewS3(ctx, media.S3Config(r.cfg.S3))
+	if err != nil {
+		return nil, err
+	}
+	r.checks.add(mediaName, s3.Check)
+	return s3, nil
 }
 
 func (r *resources) newRegistry() (microregistry.Registry, error) {
@@ -198,6 +246,7 @@ func (r *resources) newRegistry() (microregistry.Registry, error) {
 	r.closeLast(client.Close)
 	etcd := registry.NewEtcd(registry.Config{Prefix: r.cfg.Etcd.Prefix, Lease: r.cfg.Etcd.Lease}, registry.Deps{Client: client, Log: r.log})
 	r.closeLast(etcd.Close)
+	r.checks.add(discoveryName, etcd.Check)
 	return etcd, nil
 }
 
@@ -222,10 +271,11 @@ func (s *site) openBroker() (mq.Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	deps := mq.Deps{Tracer: s.tracer, Log: s.log, Now: time.Now}
+	deps := mq.Deps{Tracer: s.tracer, Log: s.log, Now: time.Now, Metrics: s.metricsOf(s.name)}
 	table := mq.NewTable(db, deps)
 	if s.cfg.AMQP.URL == "" {
 		s.closeLast(table.Close)
+		mq.MeasureDepth(s.metricsOf(sharedRole), table, Queues())
 		return table, nil
 	}
 	var secure *tls.Config
@@ -240,6 +290,8 @@ func (s *site) openBroker() (mq.Broker, error) {
 	}
 	spooled := mq.NewSpooled(rabbit, table, s.cfg.AMQP.Confirm, s.log)
 	s.closeLast(spooled.Close)
+	s.checks.add(queueName, rabbit.Check)
+	mq.MeasureDepth(s.metricsOf(sharedRole), spooled, Queues())
 	return spooled, nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"backbeat/app/favorite"
 	"backbeat/app/gateway"
 	"backbeat/app/message"
+	"backbeat/app/password"
 	"backbeat/app/relation"
 	"backbeat/app/rpc"
 	"backbeat/app/user"
@@ -42,47 +43,61 @@ type role struct {
 // runs apart from others shares it with them through a server, which the
 // configuration must name then.
 type need struct {
-	open func(s *site) error
+	name string
+	// vital is set when no role that needs it can do its work while it is away. What
+	// is not vital something stands in for: instances known last, the table beside
+	// RabbitMQ, the database behind what Redis holds.
+	vital bool
+	open  func(s *site) error
 	// missing returns what to set for a role that runs apart, "" when it is set.
 	missing func(cfg *config.Config) string
 }
 
 var (
 	discovery = need{
+		discoveryName, false,
 		func(s *site) (err error) { s.registry, err = s.openRegistry(); return err },
 		func(cfg *config.Config) string {
 			return unless(len(cfg.Etcd.Endpoints) > 0, "set etcd.endpoints, or nobody finds anybody")
 		},
 	}
 	database = need{
+		databaseName, true,
 		func(s *site) (err error) { s.db, err = s.openDB(); return err },
 		func(cfg *config.Config) string {
 			return unless(cfg.DB.DSN != "", "set db.dsn, the database it shares with the other instances")
 		},
 	}
 	queue = need{ // RabbitMQ, or the database's table alone
+		queueName, false,
 		func(s *site) (err error) { s.queue, err = s.openBroker(); return err },
 		func(cfg *config.Config) string { return database.missing(cfg) },
 	}
 	pendingLikes = need{
+		pendingLikesName, false,
 		func(s *site) (err error) { s.pending, err = s.openPending(); return err },
 		func(cfg *config.Config) string {
 			return unless(cfg.Redis.Addr != "", "set redis.addr, where it shares pending likes")
 		},
 	}
 	sharedCache = need{
+		sharedCacheName, false,
 		func(s *site) (err error) { s.cache, err = s.openCache(); return err },
 		func(cfg *config.Config) string {
 			return unless(cfg.Redis.Addr != "", "set redis.addr, the cache it shares with the other instances")
 		},
 	}
 	blobs = need{
+		mediaName, true,
 		func(s *site) (err error) { s.media, err = s.openMedia(); return err },
 		func(cfg *config.Config) string {
 			return unless(cfg.S3.Endpoint != "" || cfg.Media.Dir != "", "set s3.endpoint, or media.dir to a folder all share")
 		},
 	}
-	tokenKeys = need{
+	// gatewayBlobs are not vital: without media there is still everything else.
+	gatewayBlobs = need{mediaName, false, blobs.open, blobs.missing}
+	tokenKeys    = need{
+		tokenKeysName, true,
 		func(s *site) (err error) { s.keys, err = s.openKeys(); return err },
 		func(cfg *config.Config) string {
 			return unless(cfg.Token.Keys != "", "set token.keys, which all gateways share")
@@ -109,31 +124,33 @@ var roles = []role{
 	{"video-worker", "probes, covers, remuxes and transcodes uploads", []need{database, queue, blobs}, startVideoWorker},
 	{"favorite-worker", "applies queued likes", []need{database, queue, pendingLikes}, startFavoriteWorker},
 	{"message-worker", "writes the system account's notices", []need{database, queue}, startMessageWorker},
-	{"gateway", "HTTP: the app's API, media and the web page", []need{discovery, sharedCache, blobs, tokenKeys}, startGateway},
+	{"gateway", "HTTP: the app's API, media and the web page", []need{discovery, sharedCache, gatewayBlobs, tokenKeys}, startGateway},
 }
 
 func startUser(_ context.Context, s *site) (part, error) {
-	service := user.New(user.Config{Hashes: cmp.Or(s.cfg.Limits.Hashes, max(1, runtime.GOMAXPROCS(0)/2))}, user.Deps{DB: s.db, IDs: s.ids, Now: time.Now})
+	passwords := password.New(password.Config{AtOnce: cmp.Or(s.cfg.Limits.Hashes, runtime.GOMAXPROCS(0))}, password.Deps{Log: s.log})
+	s.closeLast(func() error { passwords.Close(); return nil })
+	service := user.New(user.Deps{DB: s.db, Passwords: passwords, IDs: s.ids, Now: time.Now})
 	return s.serve(func(to server.Server) error { return pbuser.RegisterUserHandler(to, service) })
 }
 
 func startVideo(_ context.Context, s *site) (part, error) {
-	service := video.New(video.Deps{DB: s.db, Queue: s.queue, IDs: s.ids, Now: time.Now, Log: s.log})
+	service := video.New(video.Deps{DB: s.db, Queue: s.queue, IDs: s.ids, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
 	return s.serve(func(to server.Server) error { return pbvideo.RegisterVideoHandler(to, service) })
 }
 
 func startFavorite(_ context.Context, s *site) (part, error) {
-	service := favorite.New(favorite.Deps{DB: s.db, Queue: s.queue, Pending: s.pending, Now: time.Now, Log: s.log})
+	service := favorite.New(favorite.Deps{DB: s.db, Queue: s.queue, Pending: s.pending, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
 	return s.serve(func(to server.Server) error { return pbfavorite.RegisterFavoriteHandler(to, service) })
 }
 
 func startComment(_ context.Context, s *site) (part, error) {
-	service := comment.New(comment.Deps{DB: s.db, IDs: s.ids, Cache: s.cache, Now: time.Now, Log: s.log})
+	service := comment.New(comment.Deps{DB: s.db, IDs: s.ids, Cache: s.cache, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
 	return s.serve(func(to server.Server) error { return pbcomment.RegisterCommentHandler(to, service) })
 }
 
 func startRelation(_ context.Context, s *site) (part, error) {
-	service := relation.New(relation.Deps{DB: s.db, IDs: s.ids, Cache: s.cache, Now: time.Now, Log: s.log})
+	service := relation.New(relation.Deps{DB: s.db, IDs: s.ids, Cache: s.cache, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
 	return s.serve(func(to server.Server) error { return pbrelation.RegisterRelationHandler(to, service) })
 }
 
@@ -146,7 +163,7 @@ func startVideoWorker(ctx context.Context, s *site) (part, error) {
 	worker := video.NewWorker(video.WorkerConfig{
 		FFmpeg: s.cfg.Media.FFmpeg, FFprobe: s.cfg.Media.FFprobe, MaxDuration: s.cfg.Media.MaxDuration,
 		Transcodes: s.cfg.Limits.Transcodes, Notices: message.NoticeQueue,
-	}, video.WorkerDeps{DB: s.db, Publisher: s.queue, Consumer: s.queue, Media: s.media, Now: time.Now, Log: s.log})
+	}, video.WorkerDeps{DB: s.db, Publisher: s.queue, Consumer: s.queue, Media: s.media, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
 	return work(ctx, worker.Run), nil
 }
 
@@ -161,7 +178,7 @@ func startMessageWorker(ctx context.Context, s *site) (part, error) {
 }
 
 func startGateway(ctx context.Context, s *site) (part, error) {
-	services, err := rpc.NewClient(rpc.ClientConfig{TLS: s.rpcTLS()}, rpc.ClientDeps{Registry: s.registry, Log: s.log})
+	services, err := rpc.NewClient(rpc.ClientConfig{TLS: s.rpcTLS()}, rpc.ClientDeps{Registry: s.registry, Log: s.log, Metrics: s.metricsOf(s.name)})
 	if err != nil {
 		return part{}, err
 	}
@@ -171,6 +188,7 @@ func startGateway(ctx context.Context, s *site) (part, error) {
 		StagingDir: filepath.Join(s.cfg.Data.Dir, "staging"),
 	}, gateway.Deps{
 		Client: services, Keys: s.keys, Media: s.media, Cache: s.cache, Tracer: s.tracer, Log: s.log, Now: time.Now,
+		Metrics: s.metricsOf(s.name),
 	})
 	if err != nil {
 		return part{}, err
@@ -188,7 +206,7 @@ func startGateway(ctx context.Context, s *site) (part, error) {
 func (s *site) serve(register func(server.Server) error) (part, error) {
 	srv, err := rpc.NewServer(rpc.ServerConfig{
 		Name: s.name, Listen: s.cfg.RPC.Listen, Advertise: s.cfg.RPC.Advertise, TLS: s.rpcTLS(),
-	}, rpc.ServerDeps{Registry: s.registry, Tracer: s.tracer, Log: s.log})
+	}, rpc.ServerDeps{Registry: s.registry, Tracer: s.tracer, Log: s.log, Metrics: s.metricsOf(s.name)})
 	if err != nil {
 		return part{}, err
 	}

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"context"
 	"log/slog"
 
 	"gorm.io/gorm"
@@ -20,4 +21,14 @@ func OpenStores(cfg *config.Config, log *slog.Logger) (*gorm.DB, media.Store, fu
 	}
 	store, err := shared.openMedia()
 	return db, store, shared.close, err
+}
+
+// OpenDatabase returns the database as it is, not migrated, and what closes it. It
+// waits for a server that is not up yet, a minute at most.
+func OpenDatabase(ctx context.Context, cfg *config.Config, log *slog.Logger) (*gorm.DB, func() error, error) {
+	shared := newResources(cfg, log)
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	db, err := shared.dialDB(ctx)
+	return db, shared.close, err
 }

@@ -28,6 +28,7 @@ type Held[K comparable, V any] struct {
 	now     func() time.Time
 	load    Load[K, V]
 	missed  *batch.Group[[]K, map[K]V]
+	counts  *counts
 }
 
 type held[V any] struct {
@@ -59,6 +60,7 @@ func (h *Held[K, V]) Get(ctx context.Context, keys ...K) ([]V, error) {
 			missing = append(missing, key)
 		}
 	}
+	h.counts.lookedUp(len(keys), len(missing))
 	if len(missing) == 0 {
 		return values, nil
 	}
@@ -76,9 +78,11 @@ func (h *Held[K, V]) Get(ctx context.Context, keys ...K) ([]V, error) {
 func (h *Held[K, V]) Peek(key K) (V, bool) {
 	e, ok := h.entries.GetIfPresent(key)
 	if !ok || h.now().UnixNano() >= e.until {
+		h.counts.lookedUp(1, 1)
 		var none V
 		return none, false
 	}
+	h.counts.lookedUp(1, 0)
 	return e.value, true
 }
 
@@ -112,6 +116,7 @@ func (h *Held[K, V]) fetch(ctx context.Context, missed [][]K) ([]map[K]V, error)
 	}
 	var err error
 	if len(keys) > 0 {
+		h.counts.loaded()
 		var loaded map[K]V
 		if loaded, err = h.load(ctx, keys); err == nil {
 			h.hold(loaded, asked)

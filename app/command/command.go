@@ -1,5 +1,5 @@
 // Package command is what one can type after `backbeat`: run, a list of roles,
-// config, dead, demo, seed. Each command is a row of the table below.
+// config, dead, doctor and so on. Each command is a row of the table below.
 package command
 
 import (
@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -43,7 +44,12 @@ func entries() []entry {
 		{"ROLE…", "", "one or more roles of a cluster in this process", nil},
 		{"config", "check | show", "report all faults of the configuration, or print it with secrets masked", configure},
 		{"dead", "list | show ID | replay ID…", "look at messages that were given up, put them back", dead},
+		{"doctor", "[-fix]", "look for what is wrong: counters, media, uploads, dead letters", examine},
+		{"user", "show NAME | reset-password NAME", "look at an account, give it another password", account},
+		{"video", "show ID | hide ID | unhide ID | reprocess ID", "look at a video, take it off, send its lost job again", moderate},
 		{"demo", "[-url BASE] [-users N] [-clips N]", "fill a running instance with people and clips", fill},
+		{"health", "[live | ready]", "ask the process that runs here how it is (admin.listen), for container engines", health},
+		{"migrate", "up | status", "bring the database's tables up to date, or tell how far they are", migrate},
 		{"seed", "[-users N] [-videos N] [-likes N] …", "fill an empty database in bulk, for load tests", seedDatabase},
 		{"version", "", "print the version", printVersion},
 	}
@@ -66,6 +72,9 @@ func Execute(ctx context.Context, args, environ []string, out, errOut io.Writer)
 		usage(out)
 		return nil
 	}
+	if areRoles(call.args) { // some roles have the names of commands, whose arguments are none
+		return runRoles(ctx, call)
+	}
 	for _, e := range entries() {
 		if e.name == call.args[0] {
 			call.args = call.args[1:]
@@ -73,6 +82,16 @@ func Execute(ctx context.Context, args, environ []string, out, errOut io.Writer)
 		}
 	}
 	return runRoles(ctx, call)
+}
+
+func areRoles(names []string) bool {
+	roles := boot.Roles()
+	for _, name := range names {
+		if !slices.ContainsFunc(roles, func(r boot.Part) bool { return r.Role == name }) {
+			return false
+		}
+	}
+	return true
 }
 
 func usage(w io.Writer) {

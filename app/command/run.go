@@ -9,10 +9,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime/debug"
+	"strings"
 	"text/tabwriter"
 
+	"backbeat/app/admin"
 	"backbeat/app/boot"
+	"backbeat/app/logging"
 	"backbeat/config"
 )
 
@@ -28,8 +30,8 @@ func run(ctx context.Context, i invocation) error {
 	if err := ensureFFmpeg(ctx, cfg.Media, i.errOut); err != nil {
 		return err
 	}
-	log := newLog(cfg.Log, i.errOut)
-	return boot.Run(ctx, cfg, nil, log, func(parts []boot.Part) { welcome(i.out, cfg, parts) })
+	log, level := logging.New(cfg.Log, i.errOut)
+	return boot.Run(ctx, cfg, nil, log, level, func(parts []boot.Part) { welcome(i.out, cfg, parts) })
 }
 
 // runRoles starts the named roles.
@@ -38,34 +40,18 @@ func runRoles(ctx context.Context, i invocation) error {
 	if err != nil {
 		return err
 	}
-	log := newLog(cfg.Log, i.errOut)
-	return boot.Run(ctx, cfg, i.args, log, func(parts []boot.Part) {
+	log, level := logging.New(cfg.Log, i.errOut)
+	return boot.Run(ctx, cfg, i.args, log, level, func(parts []boot.Part) {
 		for _, p := range parts {
 			log.Info("running", "role", p.Role, "address", p.Address, "pid", os.Getpid())
 		}
 	})
 }
 
-// newLog returns the process's log: text for a person, JSON for a machine.
+// newLog returns the log of a command that ends by itself.
 func newLog(cfg config.Log, w io.Writer) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
-		level = slog.LevelInfo // validated before; a log is needed all the same
-	}
-	options := &slog.HandlerOptions{Level: level}
-	if cfg.Format == "text" || cfg.Format == "" && isTerminal(w) {
-		return slog.New(slog.NewTextHandler(w, options))
-	}
-	return slog.New(slog.NewJSONHandler(w, options))
-}
-
-func isTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	log, _ := logging.New(cfg, w)
+	return log
 }
 
 // welcome prints what runs where, what to type into the app and where data lie.
@@ -115,15 +101,7 @@ func reachable(address string) string {
 
 // printVersion prints what the Go tool knows of the build.
 func printVersion(_ context.Context, i invocation) error {
-	version := "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		version = info.Main.Version
-		for _, setting := range info.Settings {
-			if setting.Key == "vcs.revision" {
-				version += " " + setting.Value
-			}
-		}
-	}
-	_, err := fmt.Fprintln(i.out, "backbeat", version)
+	build := admin.ReadBuild()
+	_, err := fmt.Fprintln(i.out, strings.TrimSpace("backbeat "+build.Version+" "+build.Revision))
 	return err
 }

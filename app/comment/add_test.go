@@ -12,11 +12,13 @@ import (
 
 	"gorm.io/gorm"
 
+	"backbeat/app/batch"
 	"backbeat/app/cache"
 	"backbeat/app/errs"
 	"backbeat/app/id"
 	"backbeat/model"
 	pb "backbeat/proto/comment"
+	"backbeat/test/harness"
 	"backbeat/test/harness/tables"
 )
 
@@ -32,35 +34,37 @@ func (d *drops) Delete(ctx context.Context, keys ...string) error {
 }
 
 // drafts are n comments of as many users, by turns under three videos.
-func drafts(ctx context.Context, n int) []draft {
-	all := make([]draft, n)
-	for i := range all {
-		all[i] = draft{ctx, model.Comment{UserID: int64(1000 + i), VideoID: int64(1 + i%3), Content: fmt.Sprint(i)}}
+func drafts(n int) *pb.AddRequest {
+	in := &pb.AddRequest{}
+	for i := range n {
+		in.Drafts = append(in.Drafts, &pb.AddRequest_Draft{UserId: int64(1000 + i), VideoId: int64(1 + i%3), Content: fmt.Sprint(i)})
 	}
-	return all
+	return in
 }
 
-// answered checks that each draft was answered with its own comment, ids rising.
-func answered(t *testing.T, asked []draft, answers []*added) {
+// mustAdd adds what is asked for and checks that each draft is answered with its own
+// comment, ids rising.
+func mustAdd(t *testing.T, s *Server, in *pb.AddRequest) {
 	t.Helper()
+	var out pb.AddResponse
+	if err := s.Add(t.Context(), in, &out); err != nil || len(out.Comments) != len(in.Drafts) {
+		t.Fatalf("%d answers, %v", len(out.Comments), err)
+	}
 	before := int64(0)
-	for i, one := range answers {
-		if want := asked[i].row; one.err != nil || one.row.UserID != want.UserID || one.row.VideoID != want.VideoID || one.row.Content != want.Content {
-			t.Errorf("draft %d was answered %v, %v", i, one.row, one.err)
+	for i, got := range out.Comments {
+		if want := in.Drafts[i]; got.UserId != want.UserId || got.VideoId != want.VideoId || got.Content != want.Content {
+			t.Errorf("draft %d was answered %v", i, got)
 		}
-		if one.row.ID <= before {
-			t.Errorf("comment %d has id %d after %d", i, one.row.ID, before)
+		if got.Id <= before {
+			t.Errorf("comment %d has id %d after %d", i, got.Id, before)
 		}
-		before = one.row.ID
+		before = got.Id
 	}
 }
 
-func TestARoundIsTwoStatements(t *testing.T) {
+func TestCommentsTravelTogether(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
 		s := newServer(t, db)
-		gone, leave := context.WithCancel(t.Context())
-		leave()
-		asked := slices.Insert(drafts(t.Context(), mostAdded-1), 5, draft{gone, model.Comment{UserID: ada, VideoID: 1, Content: "gone"}})
 		shared, err := cache.NewMemory(1 << 20)
 		if err != nil {
 			t.Fatal(err)
@@ -73,17 +77,10 @@ func TestARoundIsTwoStatements(t *testing.T) {
 			t.Fatal(err)
 		}
 		statements := tables.Statements(t, db)
-		answers, err := s.write(t.Context(), asked)
-		if err != nil || len(answers) != len(asked) {
-			t.Fatalf("%d answers, %v", len(answers), err)
-		}
+		mustAdd(t, s, drafts(63))
 		if statements.Load() != 2 || dropped.trips.Load() != 1 {
 			t.Errorf("it took %d statements and %d drops of versions", statements.Load(), dropped.trips.Load())
 		}
-		if err := answers[5].err; !errs.Is(err, errs.Unavailable) {
-			t.Errorf("who left was answered %v", err)
-		}
-		answered(t, slices.Delete(asked, 5, 6), slices.Delete(answers, 5, 6))
 		after, err := s.versions.Get(t.Context(), 1, 2, 3)
 		if err != nil {
 			t.Fatal(err)
@@ -100,66 +97,52 @@ func TestARoundIsTwoStatements(t *testing.T) {
 	})
 }
 
-// Everybody asks while the first ones are held up, so they share what follows. That
-// many arrive a moment apart is no matter of correctness, so the bound is generous.
-func TestAddsAtTheSameTimeShareStatements(t *testing.T) {
-	const adds = 60
-	tables.Each(t, func(t *testing.T, db *gorm.DB) {
-		s := newServer(t, db)
-		statements, open := tables.Statements(t, db), make(chan struct{})
-		if err := db.Callback().Create().Before("*").Register("comment:gate", func(*gorm.DB) { <-open }); err != nil {
-			t.Fatal(err)
-		}
-		var asking, group sync.WaitGroup
-		asking.Add(adds)
-		for n := range adds {
-			group.Go(func() {
-				asking.Done()
-				var out pb.AddResponse
-				in := &pb.AddRequest{UserId: int64(1 + n), VideoId: 1, Content: fmt.Sprint(n)}
-				if err := s.Add(t.Context(), in, &out); err != nil || out.Comment.UserId != in.UserId || out.Comment.Content != in.Content {
-					t.Errorf("Add of %d returned %v, %v", n, out.Comment, err)
-				}
-			})
-		}
-		asking.Wait()
-		close(open)
-		group.Wait()
-		if n := statements.Load(); n > adds {
-			t.Errorf("%d comments took %d statements", adds, n)
-		}
-		if contents, count, err := state(t.Context(), s, 1); err != nil || len(contents) != adds || count != adds {
-			t.Errorf("%d comments, counted %d, %v", len(contents), count, err)
-		}
-	})
+// What is wrong with one of several is wrong with all, and nothing is written.
+func TestAddWritesAllOrNone(t *testing.T) {
+	tests := map[string]func(*pb.AddRequest){
+		"a blank one": func(in *pb.AddRequest) { in.Drafts[1].Content = " " },
+		"no author":   func(in *pb.AddRequest) { in.Drafts[2].UserId = 0 },
+		"no video":    func(in *pb.AddRequest) { in.Drafts[0].VideoId = -1 },
+		"too many":    func(in *pb.AddRequest) { in.Drafts = drafts(batch.MaxViewers + 1).Drafts },
+	}
+	s := newServer(t, tables.Open(t, harness.SQLite(t)))
+	for name, spoil := range tests {
+		t.Run(name, func(t *testing.T) {
+			in := drafts(3)
+			spoil(in)
+			if err := s.Add(t.Context(), in, &pb.AddResponse{}); !errs.Is(err, errs.Invalid) {
+				t.Errorf("Add returned %v", err)
+			}
+			for video := range int64(3) {
+				wantState(t, s, 1+video)
+			}
+		})
+	}
+	if err := s.Add(t.Context(), &pb.AddRequest{}, &pb.AddResponse{}); err != nil {
+		t.Errorf("nothing to add: %v", err)
+	}
 }
 
-func TestATakenIDHarmsNoOther(t *testing.T) {
+func TestATakenIDHarmsNobody(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
 		s := newServer(t, db)
 		now := time.Now()
 		s.store.ids = id.NewGenerator(func() time.Time { return now })
 		next := s.store.ids.Next() + 1
-		now = now.Add(-time.Hour) // a clock that went back makes the next ids predictable
-		// One that the round draws, and one that either half draws.
-		for _, taken := range []int64{next + 4, next + 9, next + 21} {
+		now = now.Add(-time.Hour)                                      // a clock that went back makes the next ids predictable
+		for _, taken := range []int64{next + 4, next + 9, next + 21} { // of the first draws
 			if err := db.Create(&model.Comment{ID: taken, VideoID: 9, UserID: bob, Content: "theirs"}).Error; err != nil {
 				t.Fatal(err)
 			}
 		}
-		asked := drafts(t.Context(), 9)
-		answers, err := s.write(t.Context(), asked)
-		if err != nil {
-			t.Fatal(err)
-		}
-		answered(t, asked, answers)
+		mustAdd(t, s, drafts(9))
 		wantState(t, s, 1, "6", "3", "0")
 		wantState(t, s, 2, "7", "4", "1")
 		wantState(t, s, 3, "8", "5", "2")
 	})
 }
 
-func TestAFailingDatabaseFailsTheRound(t *testing.T) {
+func TestAFailingDatabaseFailsThemAll(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
 		s := newServer(t, db)
 		away := atomic.Bool{}
@@ -172,14 +155,8 @@ func TestAFailingDatabaseFailsTheRound(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		answers, err := s.write(t.Context(), drafts(t.Context(), 3))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, one := range answers {
-			if !errs.Is(one.err, errs.Unavailable) {
-				t.Errorf("draft %d was answered %v", i, one.err)
-			}
+		if err := s.Add(t.Context(), drafts(3), &pb.AddResponse{}); !errs.Is(err, errs.Unavailable) {
+			t.Errorf("Add returned %v", err)
 		}
 		away.Store(false)
 		wantState(t, s, 1)
@@ -199,12 +176,12 @@ func TestTheCountersEqualTheRowsOfManyVideos(t *testing.T) {
 				for n := range int64(6) {
 					video := 1 + (by+n*(1+by%2))%3
 					var out pb.AddResponse
-					if err := s.Add(t.Context(), &pb.AddRequest{UserId: 1 + by, VideoId: video, Content: "x"}, &out); err != nil {
+					if err := s.Add(t.Context(), one(1+by, video, "x"), &out); err != nil {
 						t.Error(err)
 						return
 					}
 					if n%3 == 0 {
-						if err := remove(t.Context(), s, 1+by, video, out.Comment.Id); err != nil {
+						if err := remove(t.Context(), s, 1+by, video, out.Comments[0].Id); err != nil {
 							t.Error(err)
 						}
 					}

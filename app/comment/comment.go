@@ -4,14 +4,20 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"gorm.io/gorm"
 
-	"backbeat/app/batch"
 	"backbeat/app/cache"
 	"backbeat/app/id"
+	"backbeat/app/recount"
 	pb "backbeat/proto/comment"
 	"backbeat/proto/entity"
 )
+
+// Counters are what counts comments.
+var Counters = []recount.Table{{Name: "comment_videos", Key: "video_id", Columns: []recount.Column{
+	{Name: "comments", Of: "comments", By: "video_id"},
+}}}
 
 // Deps is what the service needs.
 type Deps struct {
@@ -21,6 +27,8 @@ type Deps struct {
 	// Cache is shared by all instances. It holds versions alone.
 	Cache cache.Cache
 	Log   *slog.Logger
+	// Metrics may be nil.
+	Metrics prometheus.Registerer
 }
 
 // Server answers the RPCs of idl/comment.proto.
@@ -28,8 +36,6 @@ type Server struct {
 	store *store
 	now   func() time.Time
 	log   *slog.Logger
-	// adds lets comments that are written at the same time share a transaction.
-	adds *batch.Group[draft, *added]
 	// versions are those of each video's comments.
 	versions *cache.Versions
 	lists    *cache.Held[listing, []*entity.Comment]
@@ -40,8 +46,7 @@ var _ pb.CommentHandler = (*Server)(nil)
 // New returns the service. The database has been migrated.
 func New(deps Deps) *Server {
 	s := &Server{store: &store{db: deps.DB, ids: deps.IDs}, now: deps.Now, log: deps.Log}
-	s.adds = batch.NewGroup(mostAdded, s.write)
 	s.versions = cache.NewVersions(deps.Cache, "comment:", deps.Now)
-	s.lists = cache.NewHeld(heldLists, heldLife, deps.Now, s.load)
+	s.lists = cache.NewHeld(heldLists, heldLife, deps.Now, s.load).Counted(cache.NewCounters(deps.Metrics), "comments")
 	return s
 }

@@ -34,8 +34,8 @@ func TestQueriesUseIndexes(t *testing.T) {
 			ask(s.List(t.Context(), &pb.ListRequest{VideoId: 1000}, &pb.ListResponse{}))
 			ask(s.Counts(t.Context(), &pb.CountsRequest{VideoIds: []int64{1000, 1001}}, &pb.CountsResponse{}))
 			var added pb.AddResponse
-			ask(s.Add(t.Context(), &pb.AddRequest{UserId: 100, VideoId: 1000, Content: "x"}, &added))
-			ask(s.Delete(t.Context(), &pb.DeleteRequest{UserId: 100, VideoId: 1000, CommentId: added.Comment.Id}, &pb.DeleteResponse{}))
+			ask(s.Add(t.Context(), one(100, 1000, "x"), &added))
+			ask(s.Delete(t.Context(), &pb.DeleteRequest{UserId: 100, VideoId: 1000, CommentId: added.Comments[0].Id}, &pb.DeleteResponse{}))
 		})
 	})
 }

@@ -2,6 +2,7 @@ package comment
 
 import (
 	"context"
+	"slices"
 
 	"backbeat/app/batch"
 	"backbeat/app/errs"
@@ -13,19 +14,32 @@ import (
 // maxList bounds a list (API D7).
 const maxList = 1000
 
-// Add writes a comment.
+// Add writes comments. When it fails they may still have been written, so what is
+// held of their videos ends whatever came of it.
 func (s *Server) Add(ctx context.Context, in *pb.AddRequest, out *pb.AddResponse) error {
-	if err := batch.Check([]int64{in.UserId, in.VideoId}); err != nil {
+	if err := batch.CheckViewers(len(in.Drafts)); err != nil || len(in.Drafts) == 0 {
 		return err
 	}
-	if !text.Valid(in.Content, text.MaxContent) {
-		return errs.New(errs.Invalid, "评论须为1至1024个字")
+	now := s.now().UnixMilli()
+	rows, videos := make([]model.Comment, len(in.Drafts)), make([]int64, len(in.Drafts))
+	for i, draft := range in.Drafts {
+		if err := batch.Check([]int64{draft.UserId, draft.VideoId}); err != nil {
+			return err
+		}
+		if !text.Valid(draft.Content, text.MaxContent) {
+			return errs.New(errs.Invalid, "评论须为1至1024个字")
+		}
+		rows[i] = model.Comment{UserID: draft.UserId, VideoID: draft.VideoId, Content: draft.Content, CreatedAt: now}
+		videos[i] = draft.VideoId
 	}
-	row, err := s.add(ctx, model.Comment{UserID: in.UserId, VideoID: in.VideoId, Content: in.Content})
-	if err != nil {
+	slices.Sort(videos)
+	defer s.changed(ctx, slices.Compact(videos)...)
+	if err := s.store.add(ctx, rows); err != nil {
 		return err
 	}
-	out.Comment = toEntity(row)
+	for _, row := range rows {
+		out.Comments = append(out.Comments, toEntity(row))
+	}
 	return nil
 }
 

@@ -51,10 +51,15 @@ func newServers(tb testing.TB, db *gorm.DB, n int) []*Server {
 func add(tb testing.TB, s *Server, userID, videoID int64, content string) *entity.Comment {
 	tb.Helper()
 	var out pb.AddResponse
-	if err := s.Add(tb.Context(), &pb.AddRequest{UserId: userID, VideoId: videoID, Content: content}, &out); err != nil {
+	if err := s.Add(tb.Context(), one(userID, videoID, content), &out); err != nil {
 		tb.Fatal(err)
 	}
-	return out.Comment
+	return out.Comments[0]
+}
+
+// one is a request with one draft.
+func one(userID, videoID int64, content string) *pb.AddRequest {
+	return &pb.AddRequest{Drafts: []*pb.AddRequest_Draft{{UserId: userID, VideoId: videoID, Content: content}}}
 }
 
 func remove(ctx context.Context, s *Server, userID, videoID, commentID int64) error {
@@ -111,10 +116,10 @@ func TestAddReturnsTheCommentAsStored(t *testing.T) {
 			video++
 			t.Run(name, func(t *testing.T) {
 				var out pb.AddResponse
-				err := s.Add(t.Context(), &pb.AddRequest{UserId: ada, VideoId: video, Content: tt.content}, &out)
+				err := s.Add(t.Context(), one(ada, video, tt.content), &out)
 				if !tt.ok {
-					if !errs.Is(err, errs.Invalid) || out.Comment != nil {
-						t.Errorf("Add returned %v, %v", out.Comment, err)
+					if !errs.Is(err, errs.Invalid) || out.Comments != nil {
+						t.Errorf("Add returned %v, %v", out.Comments, err)
 					}
 					wantState(t, s, video)
 					return
@@ -122,7 +127,7 @@ func TestAddReturnsTheCommentAsStored(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				c := out.Comment
+				c := out.Comments[0]
 				if c.Id <= 0 || c.Id > id.Max || c.UserId != ada || c.VideoId != video || c.Content != tt.content || c.CreatedAt != now.UnixMilli() {
 					t.Errorf("Add returned %v", c)
 				}
@@ -272,7 +277,7 @@ func TestTheCounterEqualsTheRows(t *testing.T) {
 			var group sync.WaitGroup
 			for range adds {
 				group.Go(func() {
-					if err := s.Add(t.Context(), &pb.AddRequest{UserId: bob, VideoId: video, Content: "y"}, &pb.AddResponse{}); err != nil {
+					if err := s.Add(t.Context(), one(bob, video, "y"), &pb.AddResponse{}); err != nil {
 						t.Error(err)
 					}
 				})
@@ -303,7 +308,7 @@ func TestTheCounterEqualsTheRows(t *testing.T) {
 func BenchmarkAdd(b *testing.B) {
 	tables.EachBench(b, func(b *testing.B, db *gorm.DB) {
 		s := newServer(b, db)
-		in := &pb.AddRequest{UserId: ada, VideoId: 1, Content: "好听"}
+		in := one(ada, 1, "好听")
 		b.RunParallel(func(loop *testing.PB) {
 			for loop.Next() {
 				if err := s.Add(b.Context(), in, &pb.AddResponse{}); err != nil {

@@ -13,8 +13,8 @@ import (
 	"backbeat/model"
 )
 
-// draws bounds how often an id is drawn for one row. Two instances collide about
-// once in 4,096 rows of the same millisecond.
+// draws bounds how often ids are drawn for the same rows. Two instances collide
+// about once in 4,096 rows of the same millisecond.
 const draws = 5
 
 type store struct {
@@ -22,48 +22,29 @@ type store struct {
 	ids *id.Generator
 }
 
-// added is a comment to add, and what came of it.
-type added struct {
-	row model.Comment
-	err error
-}
-
-// add inserts comments and counts them in one transaction. An id that is taken
-// undoes that for all, so then each half gets ids of its own: the others don't
-// suffer from it, and it costs a lone comment as many draws as ever.
-func (s *store) add(ctx context.Context, comments []*added) {
+// add inserts comments, giving them their ids, and counts them, in one transaction.
+// An id that is taken has all drawn anew.
+func (s *store) add(ctx context.Context, rows []model.Comment) error {
+	changes := map[int64]int64{}
+	for _, row := range rows {
+		changes[row.VideoID]++
+	}
 	var err error
 	for range draws {
-		err = s.insert(ctx, comments)
+		for i := range rows {
+			rows[i].ID = s.ids.Next()
+		}
+		err = model.Transact(ctx, s.db, func(tx *gorm.DB) error {
+			if err := tx.Create(&rows).Error; err != nil {
+				return err
+			}
+			return count(tx, changes)
+		})
 		if !errors.Is(err, gorm.ErrDuplicatedKey) {
 			break
 		}
-		if half := len(comments) / 2; half > 0 {
-			s.add(ctx, comments[:half])
-			s.add(ctx, comments[half:])
-			return
-		}
 	}
-	err = model.Wrap(err, "adding %d comments", len(comments))
-	for _, one := range comments {
-		one.err = err
-	}
-}
-
-// insert draws the ids and inserts and counts the comments.
-func (s *store) insert(ctx context.Context, comments []*added) error {
-	rows, changes := make([]model.Comment, len(comments)), map[int64]int64{}
-	for i, one := range comments {
-		one.row.ID = s.ids.Next()
-		rows[i] = one.row
-		changes[one.row.VideoID]++
-	}
-	return model.Transact(ctx, s.db, func(tx *gorm.DB) error {
-		if err := tx.Create(&rows).Error; err != nil {
-			return err
-		}
-		return count(tx, changes)
-	})
+	return model.Wrap(err, "adding %d comments", len(rows))
 }
 
 // remove deletes a comment if this user wrote it under this video, else it

@@ -90,8 +90,12 @@ type Error struct {
 func New(kind Kind, text string) error { return &Error{kind: kind, text: text} }
 
 // Wrap gives cause a kind and says what was being done, with the ids concerned.
-// A cause that carries a kind already keeps its kind and text.
+// A cause that carries a kind already keeps its kind and text; without a cause
+// there is no error.
 func Wrap(kind Kind, cause error, doing string, args ...any) error {
+	if cause == nil {
+		return nil
+	}
 	wrapped := &Error{kind: kind, cause: fmt.Errorf(doing+": %w", append(args, cause)...)}
 	var inner *Error
 	if errors.As(cause, &inner) {

@@ -50,7 +50,7 @@ func BenchmarkAct(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			user++
-			if err := s.Act(b.Context(), &pb.ActRequest{UserId: user, VideoId: film, AuthorId: carol, Liked: true}, &pb.ActResponse{}); err != nil {
+			if err := s.Act(b.Context(), one(user, film, carol, true), &pb.ActResponse{}); err != nil {
 				b.Fatal(err)
 			}
 		}

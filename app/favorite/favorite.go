@@ -1,15 +1,15 @@
 package favorite
 
 import (
-	"context"
 	"log/slog"
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"gorm.io/gorm"
 
-	"backbeat/app/batch"
 	"backbeat/app/cache"
+	"backbeat/app/recount"
 	"backbeat/mq"
 )
 
@@ -17,8 +17,19 @@ import (
 // them in batches: several deadlock on each other's counters.
 var Queue = mq.Queue{Name: "favorite.write", Batch: 256, Gather: 50 * time.Millisecond, Single: true, Attempts: 5, Delay: time.Second}
 
-// messageType names the payload, event.FavoriteWrite, and its version.
-const messageType = "favorite.write/1"
+// messageType names the payload, event.FavoriteWrites, and its version.
+const messageType = "favorite.write/2"
+
+// Counters are what counts likes.
+var Counters = []recount.Table{
+	{Name: "favorite_videos", Key: "video_id", Columns: []recount.Column{
+		{Name: "likes", Of: "favorites", By: "video_id", Where: "liked"},
+	}},
+	{Name: "favorite_users", Key: "user_id", Columns: []recount.Column{
+		{Name: "received", Of: "favorites", By: "author_id", Where: "liked"},
+		{Name: "given", Of: "favorites", By: "user_id", Where: "liked"},
+	}},
+}
 
 // Deps is what the service needs.
 type Deps struct {
@@ -30,6 +41,8 @@ type Deps struct {
 	// Now is the time versions start from; it may stand still or go back.
 	Now func() time.Time
 	Log *slog.Logger
+	// Metrics may be nil.
+	Metrics prometheus.Registerer
 }
 
 // Service answers the RPCs of idl/favorite.proto. It is safe for concurrent use
@@ -41,10 +54,6 @@ type Service struct {
 	clock   *clock
 	held    *cache.Held[owner, held]
 	log     *slog.Logger
-	// entering and keeping let acts that arrive together share what their pending
-	// entries cost.
-	entering *batch.Group[write, entered]
-	keeping  *batch.Group[write, struct{}]
 }
 
 // New returns the service.
@@ -56,11 +65,7 @@ func New(deps Deps) *Service {
 		clock:   &clock{now: deps.Now},
 		log:     deps.Log,
 	}
-	s.held = cache.NewHeld(heldUsers, heldLife, deps.Now, s.load)
-	s.entering = batch.NewGroup(together, s.enter)
-	s.keeping = batch.NewGroup(together, func(ctx context.Context, acts []write) ([]struct{}, error) {
-		return make([]struct{}, len(acts)), s.pending.keep(ctx, acts)
-	})
+	s.held = cache.NewHeld(heldUsers, heldLife, deps.Now, s.load).Counted(cache.NewCounters(deps.Metrics), "likes")
 	return s
 }
 

@@ -2,7 +2,6 @@ package favorite
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -22,16 +21,17 @@ type Pending interface {
 	// keep makes the acts' entries last until they are settled; older ones are done
 	// with.
 	keep(ctx context.Context, acts []write) error
-	// takeBack removes act's entry and nobody else's.
-	takeBack(ctx context.Context, act write) error
+	// takeBack removes the acts' entries and nobody else's.
+	takeBack(ctx context.Context, acts []write) error
 	// settle shortens the lives of all entries not newer than what was applied. It
-	// deletes none: a reader may hold an older row.
+	// deletes none: a reader may hold an older row. What was applied and has no entry,
+	// since its sender thought it lost or died, changes its user's mark.
 	settle(ctx context.Context, applied []write) error
 	// of returns a view for each user.
 	of(ctx context.Context, users ...int64) ([]view, error)
-	// leave changes the user's mark for as long as a settled entry lasts: a write of
-	// theirs was applied without an entry.
-	leave(ctx context.Context, user, version int64) error
+	// leave changes the users' marks for as long as a settled entry lasts: writes of
+	// theirs were applied without entries.
+	leave(ctx context.Context, version int64, users ...int64) error
 }
 
 // proposal is an act with the version it proposes, and the row it is about.
@@ -70,9 +70,6 @@ const (
 	maxVideos  = 1000
 	maxEntries = 128
 )
-
-// errFull says that a bound is met: the queue is far behind.
-var errFull = errors.New("too many pending likes")
 
 // Lives of pending entries.
 const (
@@ -169,10 +166,12 @@ func (m *MemoryPending) keep(_ context.Context, acts []write) error {
 	return nil
 }
 
-func (m *MemoryPending) takeBack(_ context.Context, act write) error {
+func (m *MemoryPending) takeBack(_ context.Context, acts []write) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.filter(act.user, act.video, func(e entry) bool { return e.version != act.version })
+	for _, act := range acts {
+		m.filter(act.user, act.video, func(e entry) bool { return e.version != act.version })
+	}
 	return nil
 }
 
@@ -181,14 +180,19 @@ func (m *MemoryPending) settle(_ context.Context, applied []write) error {
 	defer m.mu.Unlock()
 	soon := m.now().Add(m.lives.settled)
 	for _, w := range applied {
-		entries := m.users[w.user][w.video]
+		entries, entered := m.users[w.user][w.video], false
 		for i := range entries {
-			if e := &entries[i]; e.version <= w.version {
+			e := &entries[i]
+			entered = entered || e.version == w.version
+			if e.version <= w.version {
 				e.provisional = false
 				if e.expires.After(soon) {
 					e.expires = soon
 				}
 			}
+		}
+		if !entered {
+			m.mark(w.user, m.now().UnixMicro())
 		}
 	}
 	return nil
@@ -211,14 +215,24 @@ func (m *MemoryPending) of(_ context.Context, users ...int64) ([]view, error) {
 	return views, nil
 }
 
-func (m *MemoryPending) leave(_ context.Context, user, version int64) error {
+func (m *MemoryPending) leave(_ context.Context, version int64, users ...int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for _, user := range users {
+		m.mark(user, version)
+	}
+	return nil
+}
+
+// mark gives the user a mark that none of theirs in use is, version if it is free.
+func (m *MemoryPending) mark(user, version int64) {
 	if m.users[user] == nil {
 		m.users[user] = map[int64][]entry{}
 	}
+	for _, last := range m.users[user][noVideo] {
+		version = max(version, last.version+1)
+	}
 	m.users[user][noVideo] = []entry{{write{user: user, version: version}, false, m.now().Add(m.lives.settled)}}
-	return nil
 }
 
 // clean removes the user's entries that have expired.

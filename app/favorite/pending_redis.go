@@ -61,6 +61,15 @@ local function save(video, entries)
   redis.call('HSET', KEYS[1], video, table.concat(packed))
 end
 
+-- mark gives the user a mark that none of theirs in use is, version if it is free.
+local function mark(version, expires)
+  local last = load(redis.call('HGET', KEYS[1], '0'))
+  if #last > 0 then
+    version = math.max(version, last[1].version + 1)
+  end
+  save('0', {{version = version, liked = '0', author = '0', provisional = '0', expires = expires}})
+end
+
 -- clean drops what has expired of all videos and returns when the rest has.
 local function clean()
   local last = 0
@@ -143,14 +152,20 @@ return 1
 // settleScript takes the settled life, then videos and versions in turn.
 var settleScript = redis.NewScript(prelude + `
 local soon = now + tonumber(ARGV[1])
+local unknown = false
 for i = 2, #ARGV, 2 do
-  local entries = load(redis.call('HGET', KEYS[1], ARGV[i]))
+  local entries, version, entered = load(redis.call('HGET', KEYS[1], ARGV[i])), tonumber(ARGV[i + 1]), false
   for _, e in ipairs(entries) do
-    if e.version <= tonumber(ARGV[i + 1]) then
+    entered = entered or e.version == version
+    if e.version <= version then
       e.provisional, e.expires = '0', math.min(e.expires, soon)
     end
   end
   save(ARGV[i], entries)
+  unknown = unknown or not entered
+end
+if unknown then
+  mark(clock[1] * 1000000 + clock[2], soon)
 end
 local last = clean()
 if last > 0 then
@@ -159,11 +174,11 @@ end
 return 1
 `)
 
-// leaveScript takes the video that is none, the mark and the settled life.
+// leaveScript takes the mark and the settled life.
 var leaveScript = redis.NewScript(prelude + `
-save(ARGV[1], {{version = tonumber(ARGV[2]), liked = '0', author = '0', provisional = '0', expires = now + tonumber(ARGV[3])}})
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then
-  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+mark(tonumber(ARGV[1]), now + tonumber(ARGV[2]))
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end
 return 1
 `)
@@ -197,18 +212,16 @@ func (r *RedisPending) keep(ctx context.Context, acts []write) error {
 		calls[i] = call{act.user, []any{act.video, act.version, r.lives.kept.Milliseconds()}}
 	}
 	_, err := r.runAll(ctx, keepScript, calls)
-	if err != nil {
-		return errs.Wrap(errs.Unavailable, err, "keeping %d pending likes", len(acts))
-	}
-	return nil
+	return errs.Wrap(errs.Unavailable, err, "keeping %d pending likes", len(acts))
 }
 
-func (r *RedisPending) takeBack(ctx context.Context, act write) error {
-	err := r.run(ctx, takeBackScript, act.user, act.video, act.version).Err()
-	if err != nil {
-		return errs.Wrap(errs.Unavailable, err, "taking back the pending like of user %d for video %d", act.user, act.video)
+func (r *RedisPending) takeBack(ctx context.Context, acts []write) error {
+	calls := make([]call, len(acts))
+	for i, act := range acts {
+		calls[i] = call{act.user, []any{act.video, act.version}}
 	}
-	return nil
+	_, err := r.runAll(ctx, takeBackScript, calls)
+	return errs.Wrap(errs.Unavailable, err, "taking back %d pending likes", len(acts))
 }
 
 func (r *RedisPending) settle(ctx context.Context, applied []write) error {
@@ -223,10 +236,8 @@ func (r *RedisPending) settle(ctx context.Context, applied []write) error {
 		}
 		calls[i].args = append(calls[i].args, w.video, w.version)
 	}
-	if _, err := r.runAll(ctx, settleScript, calls); err != nil {
-		return errs.Wrap(errs.Unavailable, err, "settling %d pending likes", len(applied))
-	}
-	return nil
+	_, err := r.runAll(ctx, settleScript, calls)
+	return errs.Wrap(errs.Unavailable, err, "settling %d pending likes", len(applied))
 }
 
 // of reads the hashes in one round trip. The clock is read first, so that no entry
@@ -289,12 +300,17 @@ func unpack(user int64, video, packed string, now int64) (write, error) {
 	return write{}, nil
 }
 
-func (r *RedisPending) leave(ctx context.Context, user, version int64) error {
-	err := r.run(ctx, leaveScript, user, noVideo, version, r.lives.settled.Milliseconds()).Err()
-	if err != nil {
-		return errs.Wrap(errs.Unavailable, err, "leaving a mark for user %d", user)
+// leave waits less than the others: mostly it is called because Redis has just let
+// somebody wait, and what was liked stands whether it succeeds or not.
+func (r *RedisPending) leave(ctx context.Context, version int64, users ...int64) error {
+	ctx, cancel := context.WithTimeout(ctx, r.budget/4)
+	defer cancel()
+	calls := make([]call, len(users))
+	for i, user := range users {
+		calls[i] = call{user, []any{version, r.lives.settled.Milliseconds()}}
 	}
-	return nil
+	_, err := r.runAll(ctx, leaveScript, calls)
+	return errs.Wrap(errs.Unavailable, err, "leaving marks for %d users", len(users))
 }
 
 // call is what a script is told about a user's hash.
@@ -330,13 +346,6 @@ func (r *RedisPending) runAll(ctx context.Context, script *redis.Script, calls [
 		})
 	}
 	return replies, err
-}
-
-// run runs a script on the user's hash within the budget.
-func (r *RedisPending) run(ctx context.Context, script *redis.Script, user int64, args ...any) *redis.Cmd {
-	ctx, cancel := context.WithTimeout(ctx, r.budget)
-	defer cancel()
-	return script.Run(ctx, r.client, []string{pendingKey(user)}, args...)
 }
 
 func pendingKey(user int64) string { return "favorite:pending:" + strconv.FormatInt(user, 10) }

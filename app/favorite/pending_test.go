@@ -101,6 +101,8 @@ func allocate(ctx context.Context, p Pending, act, row write) (allocation, error
 
 func keep(ctx context.Context, p Pending, act write) error { return p.keep(ctx, []write{act}) }
 
+func takeBack(ctx context.Context, p Pending, act write) error { return p.takeBack(ctx, []write{act}) }
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -183,52 +185,52 @@ func TestPendingEntries(t *testing.T) {
 			shows(t, p, unlike, other)
 		},
 		"taken back alone": func(t *testing.T, p Pending) {
-			must(t, p.takeBack(t.Context(), enter(t, p, epoch, true)))
+			must(t, takeBack(t.Context(), p, enter(t, p, epoch, true)))
 			shows(t, p)
 		},
 		"taking back spares other videos": func(t *testing.T, p Pending) {
 			like := enter(t, p, epoch, true)
-			must(t, p.takeBack(t.Context(), write{user: alice, video: clip, version: epoch}))
+			must(t, takeBack(t.Context(), p, write{user: alice, video: clip, version: epoch}))
 			shows(t, p, like)
 		},
 		"taking back uncovers what was confirmed": func(t *testing.T, p Pending) {
 			like := enter(t, p, epoch, true)
 			must(t, keep(t.Context(), p, like))
-			must(t, p.takeBack(t.Context(), enter(t, p, epoch+1, false)))
+			must(t, takeBack(t.Context(), p, enter(t, p, epoch+1, false)))
 			shows(t, p, like)
 		},
 		"two refused, older first": func(t *testing.T, p Pending) {
 			older, newer := enter(t, p, epoch, true), enter(t, p, epoch+1, false)
-			must(t, p.takeBack(t.Context(), older))
+			must(t, takeBack(t.Context(), p, older))
 			shows(t, p, newer)
-			must(t, p.takeBack(t.Context(), newer))
+			must(t, takeBack(t.Context(), p, newer))
 			shows(t, p)
 		},
 		"two refused, newer first": func(t *testing.T, p Pending) {
 			older, newer := enter(t, p, epoch, true), enter(t, p, epoch+1, false)
-			must(t, p.takeBack(t.Context(), newer))
+			must(t, takeBack(t.Context(), p, newer))
 			shows(t, p, older)
-			must(t, p.takeBack(t.Context(), older))
+			must(t, takeBack(t.Context(), p, older))
 			shows(t, p)
 		},
 		"the older refused after the newer was confirmed": func(t *testing.T, p Pending) {
 			older, newer := enter(t, p, epoch, true), enter(t, p, epoch+1, false)
 			must(t, keep(t.Context(), p, newer))
-			must(t, p.takeBack(t.Context(), older))
+			must(t, takeBack(t.Context(), p, older))
 			shows(t, p, newer)
 		},
 		"the newer refused after the older was confirmed": func(t *testing.T, p Pending) {
 			older, newer := enter(t, p, epoch, true), enter(t, p, epoch+1, false)
 			must(t, keep(t.Context(), p, older))
 			shows(t, p, newer)
-			must(t, p.takeBack(t.Context(), newer))
+			must(t, takeBack(t.Context(), p, newer))
 			shows(t, p, older)
 		},
 		"confirming buries what is older": func(t *testing.T, p Pending) {
 			older, newer := enter(t, p, epoch, true), enter(t, p, epoch+1, false)
 			must(t, keep(t.Context(), p, newer))
 			must(t, keep(t.Context(), p, older))
-			must(t, p.takeBack(t.Context(), newer))
+			must(t, takeBack(t.Context(), p, newer))
 			shows(t, p)
 		},
 		"settling deletes nothing": func(t *testing.T, p Pending) {
@@ -447,7 +449,7 @@ func TestPendingImplementationsAgree(t *testing.T) {
 			},
 			"take back": func(*rapid.T) {
 				act := some()
-				both(func(p Pending) (any, error) { return nil, p.takeBack(t.Context(), act) })
+				both(func(p Pending) (any, error) { return nil, takeBack(t.Context(), p, act) })
 			},
 			"settle": func(*rapid.T) {
 				act := some()
@@ -477,7 +479,7 @@ func TestRedisPendingIsBoundedInTime(t *testing.T) {
 	calls := map[string]func() error{
 		"allocate":  func() error { _, err := allocate(t.Context(), p, like, write{}); return err },
 		"keep":      func() error { return keep(t.Context(), p, like) },
-		"take back": func() error { return p.takeBack(t.Context(), like) },
+		"take back": func() error { return takeBack(t.Context(), p, like) },
 		"settle":    func() error { return p.settle(t.Context(), []write{like}) },
 		"of":        func() error { _, err := p.of(t.Context(), alice); return err },
 	}

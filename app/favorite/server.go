@@ -19,46 +19,49 @@ import (
 // unconfirmed pending entry does.
 const publishTimeout = provisionalLife / 2
 
-const (
-	// together is how many acts at most get their entries at the same time.
-	together = 128
-	// enterTimeout bounds that.
-	enterTimeout = time.Second
-)
+// enterTimeout bounds the making of pending entries.
+const enterTimeout = time.Second
 
 var _ pb.FavoriteHandler = (*Service)(nil)
 
-// Act takes a like or unlike. What is known of the state only chooses the answer:
-// the write always goes out, since what is known may be old.
+// Act takes likes and unlikes. What is known of the state only chooses the answer:
+// the writes always go out, since what is known may be old.
 func (s *Service) Act(ctx context.Context, in *pb.ActRequest, out *pb.ActResponse) error {
-	act := write{user: in.UserId, video: in.VideoId, author: in.AuthorId, liked: in.Liked}
-	if err := check(act); err != nil {
+	if err := batch.CheckViewers(len(in.Acts)); err != nil || len(in.Acts) == 0 {
 		return err
 	}
-	// Who leaves now would not know of an entry made meanwhile, to take it back.
-	entered, err := s.entering.Do(context.WithoutCancel(ctx), act)
+	acts := make([]write, len(in.Acts))
+	for i, act := range in.Acts {
+		acts[i] = write{user: act.UserId, video: act.VideoId, author: act.AuthorId, liked: act.Liked}
+		if err := check(acts[i]); err != nil {
+			return err
+		}
+	}
+	// Who leaves now would not know of entries made meanwhile, to take them back.
+	entries, err := s.enter(context.WithoutCancel(ctx), acts)
 	if err != nil {
 		return err
 	}
-	out.Already = entered.known == act.liked
-	if entered.lost != nil {
-		s.log.DebugContext(ctx, "like applied at once, without a pending entry", "user", act.user, "video", act.video, "error", entered.lost)
-		return s.applyNow(ctx, act)
+	var entered, others []write
+	out.Already = make([]bool, len(acts))
+	for i, act := range acts {
+		out.Already[i] = entries[i].liked == act.liked
+		act.version = entries[i].version
+		if entries[i].full {
+			others = append(others, act)
+		} else {
+			entered = append(entered, act)
+		}
 	}
-	act.version = entered.version
-	return s.send(ctx, act)
+	if err := s.send(ctx, entered); err != nil {
+		return err
+	}
+	return s.applyNow(ctx, others)
 }
 
-// entered is what became of an act that asked for a pending entry: its version, or
-// why there is no entry, and the state known before.
-type entered struct {
-	version int64
-	lost    error
-	known   bool
-}
-
-// enter makes pending entries for the acts of several callers.
-func (s *Service) enter(ctx context.Context, acts []write) ([]entered, error) {
+// enter makes pending entries for acts, in their order. Those that got none are
+// full, with a version of their own: a bound was met, or the entries are away.
+func (s *Service) enter(ctx context.Context, acts []write) ([]allocation, error) {
 	ctx, cancel := context.WithTimeout(ctx, enterTimeout)
 	defer cancel()
 	rows, err := s.store.rowsOf(ctx, acts)
@@ -71,57 +74,74 @@ func (s *Service) enter(ctx context.Context, acts []write) ([]entered, error) {
 		act.version = s.clock.after(row.version)
 		proposals[i] = proposal{act, row}
 	}
-	made, lost := s.pending.allocate(ctx, proposals)
-	answers := make([]entered, len(acts))
-	for i := range acts {
-		if lost != nil {
-			answers[i] = entered{lost: lost, known: proposals[i].row.liked}
-			continue
+	entries, err := s.pending.allocate(ctx, proposals)
+	if err != nil {
+		s.log.DebugContext(ctx, "likes are applied at once, without pending entries", "likes", len(acts), "error", err)
+		entries = make([]allocation, len(acts))
+		for i, p := range proposals {
+			k := key{p.act.user, p.act.video}
+			entries[i] = allocation{p.act.version, rows[k].liked, true}
+			rows[k] = p.act
 		}
-		s.clock.see(made[i].version)
-		answers[i] = entered{version: made[i].version, known: made[i].liked}
-		if made[i].full {
-			answers[i].lost = errFull
+		return entries, nil
+	}
+	for i := range entries {
+		s.clock.see(entries[i].version)
+		if entries[i].full {
+			entries[i].version = s.clock.after(0)
 		}
 	}
-	return answers, nil
+	return entries, nil
 }
 
-// applyNow makes an act that got no pending entry true. The mark, where it can be
+// applyNow makes acts that got no pending entry true. The mark, where it can be
 // left, is for instances that still reach the entries.
-func (s *Service) applyNow(ctx context.Context, act write) error {
-	err := s.store.apply(ctx, []write{act}, s.clock.after)
-	if lost := s.pending.leave(context.WithoutCancel(ctx), act.user, s.clock.after(0)); lost != nil {
-		s.log.DebugContext(ctx, "likes held elsewhere are left to expire", "user", act.user, "error", lost)
+func (s *Service) applyNow(ctx context.Context, acts []write) error {
+	if len(acts) == 0 {
+		return nil
+	}
+	err := s.store.apply(ctx, acts, s.clock.after)
+	if lost := s.pending.leave(context.WithoutCancel(ctx), s.clock.after(0), usersOf(acts)...); lost != nil {
+		s.log.DebugContext(ctx, "likes held elsewhere are left to expire", "likes", len(acts), "error", lost)
 	}
 	return err
 }
 
-// send puts an act with its pending entry into the queue, and settles what
-// becomes of the entry even if the caller has gone.
-func (s *Service) send(ctx context.Context, act write) error {
-	body, err := proto.Marshal(&event.FavoriteWrite{
-		UserId: act.user, VideoId: act.video, AuthorId: act.author, Liked: act.liked, Version: act.version,
-	})
+// send puts acts with their pending entries into the queue, as one message, and
+// settles what becomes of the entries even if the caller has gone.
+func (s *Service) send(ctx context.Context, acts []write) error {
+	if len(acts) == 0 {
+		return nil
+	}
+	body, err := encode(acts)
 	if err != nil {
-		return errs.Wrap(errs.Internal, err, "encoding like of video %d by user %d", act.video, act.user)
+		return err
 	}
 	publishing, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	refused := s.queue.Publish(publishing, Queue, mq.Message{Type: messageType, Body: body})
 	settled := context.WithoutCancel(ctx)
 	if refused != nil {
-		err = s.pending.takeBack(settled, act)
+		err = s.pending.takeBack(settled, acts)
 	} else {
-		_, err = s.keeping.Do(settled, act)
+		err = s.pending.keep(settled, acts)
 	}
 	if err != nil {
-		s.log.DebugContext(ctx, "pending like left to expire", "user", act.user, "video", act.video, "error", err)
+		s.log.DebugContext(ctx, "pending likes left to expire", "likes", len(acts), "error", err)
 	}
-	if refused != nil {
-		return errs.Wrap(errs.Unavailable, refused, "queueing like of video %d by user %d", act.video, act.user)
+	return errs.Wrap(errs.Unavailable, refused, "queueing %d likes", len(acts))
+}
+
+// encode returns the payload of a message, which decode reads.
+func encode(acts []write) ([]byte, error) {
+	payload := &event.FavoriteWrites{Writes: make([]*event.FavoriteWrite, len(acts))}
+	for i, act := range acts {
+		payload.Writes[i] = &event.FavoriteWrite{
+			UserId: act.user, VideoId: act.video, AuthorId: act.author, Liked: act.liked, Version: act.version,
+		}
 	}
-	return nil
+	body, err := proto.Marshal(payload)
+	return body, errs.Wrap(errs.Internal, err, "encoding %d likes", len(acts))
 }
 
 // Stats counts the likes that were applied.

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	"gorm.io/gorm"
 	"pgregory.net/rapid"
 
@@ -17,7 +16,6 @@ import (
 	"backbeat/app/cache"
 	"backbeat/app/errs"
 	"backbeat/mq"
-	"backbeat/proto/event"
 	pb "backbeat/proto/favorite"
 	"backbeat/test/harness"
 	"backbeat/test/harness/tables"
@@ -28,6 +26,8 @@ type wire struct {
 	mu       sync.Mutex
 	messages []mq.Message
 	refuse   error
+	// arrives is whether what is refused arrives all the same.
+	arrives bool
 	// entered, when set, is told of each publish, which then waits for release.
 	entered, release chan struct{}
 }
@@ -38,7 +38,7 @@ func (w *wire) Publish(_ context.Context, queue mq.Queue, message mq.Message) er
 	}
 	w.mu.Lock()
 	refuse, entered, release := w.refuse, w.entered, w.release
-	if refuse == nil {
+	if refuse == nil || w.arrives {
 		w.messages = append(w.messages, message)
 	}
 	w.mu.Unlock()
@@ -81,10 +81,15 @@ func newWorld(tb testing.TB, db *gorm.DB, p Pending) *world {
 func (w *world) act(tb testing.TB, user, video, author int64, liked bool) (already bool) {
 	tb.Helper()
 	var out pb.ActResponse
-	if err := w.Act(tb.Context(), &pb.ActRequest{UserId: user, VideoId: video, AuthorId: author, Liked: liked}, &out); err != nil {
+	if err := w.Act(tb.Context(), one(user, video, author, liked), &out); err != nil {
 		tb.Fatal(err)
 	}
-	return out.Already
+	return out.Already[0]
+}
+
+// one is a request with one act.
+func one(user, video, author int64, liked bool) *pb.ActRequest {
+	return &pb.ActRequest{Acts: []*pb.ActRequest_Act{{UserId: user, VideoId: video, AuthorId: author, Liked: liked}}}
 }
 
 // drain applies what was published.
@@ -192,31 +197,38 @@ func TestActShowsInTheUsersNextRead(t *testing.T) {
 	})
 }
 
-// Acts that arrive together share the statement that reads their rows, and each is
-// answered for itself.
+// Acts that travel together share a statement and a message, and each is answered
+// for itself.
 func TestActsTravelTogether(t *testing.T) {
+	acts := slices.Concat(one(alice, film, carol, true).Acts, one(bob, film, carol, true).Acts,
+		one(alice, film, carol, false).Acts, one(alice, clip, carol, true).Acts)
+	act := func(t *testing.T, w *world) {
+		var out pb.ActResponse
+		must(t, w.Act(t.Context(), &pb.ActRequest{Acts: acts}, &out))
+		if want := []bool{false, true, false, false}; !slices.Equal(out.Already, want) {
+			t.Errorf("already so are %v, want %v", out.Already, want)
+		}
+	}
 	eachWorld(t, func(t *testing.T, w *world) {
 		w.act(t, bob, film, carol, true)
 		w.drain(t)
 		statements := tables.Statements(t, w.db)
-		answers, err := w.enter(t.Context(), []write{
-			{user: alice, video: film, author: carol, liked: true}, {user: bob, video: film, author: carol, liked: true},
-			{user: alice, video: film, author: carol, liked: false}, {user: alice, video: clip, author: carol, liked: true},
-		})
-		must(t, err)
-		if n := statements.Load(); n != 1 {
-			t.Errorf("%d statements, want 1", n)
+		act(t, w)
+		if n, queued := statements.Load(), len(w.wire.messages); n != 1 || queued != 1 {
+			t.Errorf("%d statements and %d messages, want one each", n, queued)
 		}
-		for i, known := range []bool{false, true, true, false} {
-			if answers[i].lost != nil || answers[i].known != known {
-				t.Errorf("act %d: %+v, want known %t", i, answers[i], known)
-			}
-		}
-		if answers[0].version >= answers[2].version {
-			t.Errorf("the later act has version %d, the earlier %d", answers[2].version, answers[0].version)
-		}
-		w.sees(t, "both entered", alice, false)
-		w.sees(t, "entered again", bob, true)
+		w.sees(t, "taken", alice, false)
+		w.drain(t)
+		w.sees(t, "applied", alice, false)
+		w.counts(t, "applied", 1, 2, 1)
+		w.sees(t, "applied", bob, true)
+	})
+	t.Run("without entries", func(t *testing.T) {
+		w := newWorld(t, tables.Open(t, harness.SQLite(t)), away{})
+		w.act(t, bob, film, carol, true)
+		act(t, w)
+		w.sees(t, "applied", alice, false)
+		w.counts(t, "applied", 1, 2, 1)
 	})
 }
 
@@ -241,17 +253,20 @@ func TestActAnswersAlready(t *testing.T) {
 }
 
 func TestActRefusesNonsense(t *testing.T) {
-	tests := map[string]*pb.ActRequest{
-		"empty":           {},
-		"no user":         {VideoId: film, AuthorId: carol, Liked: true},
-		"negative video":  {UserId: alice, VideoId: -film, AuthorId: carol, Liked: true},
-		"no author":       {UserId: alice, VideoId: film, Liked: true},
-		"oversized video": {UserId: alice, VideoId: 1 << 53, AuthorId: carol, Liked: true},
+	good := one(alice, film, carol, true).Acts[0]
+	tests := map[string][]*pb.ActRequest_Act{
+		"empty":           {{}},
+		"no user":         one(0, film, carol, true).Acts,
+		"negative video":  one(alice, -film, carol, true).Acts,
+		"no author":       one(alice, film, 0, true).Acts,
+		"oversized video": one(alice, 1<<53, carol, true).Acts,
+		"one of several":  {good, {}},
+		"too many":        slices.Repeat([]*pb.ActRequest_Act{good}, batch.MaxViewers+1),
 	}
 	w := newWorld(t, tables.Open(t, harness.SQLite(t)), memoryPending())
-	for name, in := range tests {
+	for name, acts := range tests {
 		t.Run(name, func(t *testing.T) {
-			if err := w.Act(t.Context(), in, &pb.ActResponse{}); !errs.Is(err, errs.Invalid) {
+			if err := w.Act(t.Context(), &pb.ActRequest{Acts: acts}, &pb.ActResponse{}); !errs.Is(err, errs.Invalid) {
 				t.Errorf("Act returned %v, want Invalid", err)
 			}
 			if got := w.wire.take(); len(got) != 0 {
@@ -287,7 +302,7 @@ func TestActRefusedByTheQueueLeavesTheStateAsItWas(t *testing.T) {
 				own := int64(flag(liked))
 				w.wire.refuse = errors.New("no confirm")
 				for _, asked := range []bool{!liked, liked, !liked} {
-					err := w.Act(t.Context(), &pb.ActRequest{UserId: alice, VideoId: film, AuthorId: carol, Liked: asked}, &pb.ActResponse{})
+					err := w.Act(t.Context(), one(alice, film, carol, asked), &pb.ActResponse{})
 					if !errs.Is(err, errs.Unavailable) {
 						t.Errorf("Act returned %v, want Unavailable", err)
 					}
@@ -312,6 +327,23 @@ func published(t *testing.T, w *wire, done chan error) {
 	}
 }
 
+// An act whose outcome nobody knew may arrive all the same. Then it shows, whatever
+// instances hold.
+func TestARefusedActThatArrivesShows(t *testing.T) {
+	eachWorld(t, func(t *testing.T, w *world) {
+		for _, liked := range []bool{true, false, true} {
+			w.sees(t, "before", alice, !liked)
+			w.wire.refuse, w.wire.arrives = errors.New("no confirm"), true
+			if err := w.Act(t.Context(), one(alice, film, carol, liked), &pb.ActResponse{}); !errs.Is(err, errs.Unavailable) {
+				t.Errorf("Act returned %v, want Unavailable", err)
+			}
+			w.sees(t, "refused", alice, !liked)
+			w.drain(t)
+			w.sees(t, "arrived", alice, liked)
+		}
+	})
+}
+
 // A refused act that a newer one has overtaken leaves the newer one alone.
 func TestActOvertakenThenRefused(t *testing.T) {
 	pendings(t, usualLives, func(t *testing.T, p Pending) {
@@ -320,7 +352,7 @@ func TestActOvertakenThenRefused(t *testing.T) {
 		w.wire.entered, w.wire.release = make(chan struct{}), make(chan struct{})
 		refused := make(chan error)
 		go func() {
-			refused <- w.Act(t.Context(), &pb.ActRequest{UserId: alice, VideoId: film, AuthorId: carol, Liked: false}, &pb.ActResponse{})
+			refused <- w.Act(t.Context(), one(alice, film, carol, false), &pb.ActResponse{})
 		}()
 		published(t, w.wire, refused)
 		release := w.wire.release
@@ -347,7 +379,7 @@ func TestActConcludesWhenTheCallerHasGone(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		refused := make(chan error)
 		go func() {
-			refused <- w.Act(ctx, &pb.ActRequest{UserId: alice, VideoId: film, AuthorId: carol, Liked: true}, &pb.ActResponse{})
+			refused <- w.Act(ctx, one(alice, film, carol, true), &pb.ActResponse{})
 		}()
 		published(t, w.wire, refused)
 		cancel()
@@ -480,9 +512,9 @@ func TestVersionsRise(t *testing.T) {
 func (w *world) lastVersion(t *testing.T) int64 {
 	t.Helper()
 	if messages := w.wire.take(); len(messages) > 0 {
-		var payload event.FavoriteWrite
-		must(t, proto.Unmarshal(messages[len(messages)-1].Body, &payload))
-		return payload.Version
+		writes, err := decode(messages[len(messages)-1])
+		must(t, err)
+		return writes[len(writes)-1].version
 	}
 	rows, err := w.store.rowsOf(t.Context(), []write{{user: alice, video: film}})
 	must(t, err)
@@ -670,30 +702,38 @@ func readsTheirWrites(t *testing.T, db *gorm.DB, p Pending) func(*rapid.T) {
 				rt.Fatal(err)
 			}
 			for _, message := range batch {
-				write, err := decode(message)
+				writes, err := decode(message)
 				if err != nil {
 					rt.Fatal(err)
 				}
-				if k := (key{write.user, write.video}); write.version > applied[k].version {
-					applied[k] = write
+				for _, write := range writes {
+					if k := (key{write.user, write.video}); write.version > applied[k].version {
+						applied[k] = write
+					}
 				}
 			}
 		}
 		rt.Repeat(map[string]func(*rapid.T){
 			"act": func(rt *rapid.T) {
-				k := key{rapid.SampledFrom(users).Draw(rt, "user"), rapid.SampledFrom(videos).Draw(rt, "video")}
-				liked := rapid.Bool().Draw(rt, "liked")
+				in, out := &pb.ActRequest{}, &pb.ActResponse{}
+				for range rapid.IntRange(1, 4).Draw(rt, "acts") {
+					in.Acts = append(in.Acts, one(rapid.SampledFrom(users).Draw(rt, "user"), rapid.SampledFrom(videos).Draw(rt, "video"),
+						author, rapid.Bool().Draw(rt, "liked")).Acts...)
+				}
 				w.wire.refuse = rapid.SampledFrom([]error{nil, nil, nil, errAway}).Draw(rt, "refused")
-				var out pb.ActResponse
-				err := w.Act(t.Context(), &pb.ActRequest{UserId: k.user, VideoId: k.video, AuthorId: author, Liked: liked}, &out)
+				err := w.Act(t.Context(), in, out)
 				if (err != nil) != (w.wire.refuse != nil) {
 					rt.Fatalf("Act returned %v though the queue said %v", err, w.wire.refuse)
 				}
-				if err == nil && out.Already != (acknowledged[k] == liked) {
-					rt.Fatalf("already is %t: liked was %t, asked %t", out.Already, acknowledged[k], liked)
-				}
-				if err == nil {
-					acknowledged[k] = liked
+				for i, already := range out.Already {
+					act := in.Acts[i]
+					k := key{act.UserId, act.VideoId}
+					if err == nil && already != (acknowledged[k] == act.Liked) {
+						rt.Fatalf("already is %t: liked was %t, asked %t", already, acknowledged[k], act.Liked)
+					}
+					if err == nil {
+						acknowledged[k] = act.Liked
+					}
 				}
 				history = append(history, w.wire.take()...)
 			},

@@ -297,6 +297,16 @@ func (s *store) liked(ctx context.Context, user int64, limit int, waiting []writ
 	return rows, nil
 }
 
+// usersOf returns each user once.
+func usersOf(writes []write) []int64 {
+	users := make([]int64, len(writes))
+	for i, w := range writes {
+		users[i] = w.user
+	}
+	slices.Sort(users)
+	return slices.Compact(users)
+}
+
 func videosOf(writes []write) []int64 {
 	videos := make([]int64, len(writes))
 	for i, w := range writes {

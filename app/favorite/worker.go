@@ -2,8 +2,10 @@ package favorite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 	"gorm.io/gorm"
@@ -40,41 +42,55 @@ func NewWorker(deps WorkerDeps) *Worker {
 // of workers may run; the queue keeps all but one waiting.
 func (w *Worker) Run(ctx context.Context) error { return w.queue.Consume(ctx, Queue, w.handle) }
 
-// handle applies a batch in one transaction and shortens the lives of the pending
-// entries it made true. Entries it can't reach are older than their rows now and
-// show nothing, so that is no failure.
+// mostApplied bounds the writes of one transaction, and of one round trip to the
+// pending entries, which has little time.
+const mostApplied = 256
+
+// handle applies a batch and shortens the lives of the pending entries it made
+// true. Entries it can't reach are older than their rows now and show nothing, so
+// that is no failure. A transaction that fails leaves those before it in effect,
+// which repeating them doesn't change.
 func (w *Worker) handle(ctx context.Context, batch []mq.Message) error {
-	writes := make([]write, len(batch))
-	for i, message := range batch {
-		var err error
-		if writes[i], err = decode(message); err != nil {
+	var writes []write
+	for _, message := range batch {
+		some, err := decode(message)
+		if err != nil {
 			return err
 		}
+		writes = append(writes, some...)
 	}
-	if err := w.store.apply(ctx, writes, nil); err != nil {
-		return err
-	}
-	if err := w.pending.settle(ctx, newest(writes)); err != nil {
-		w.log.DebugContext(ctx, "pending likes left to expire", "likes", len(writes), "error", err)
+	for some := range slices.Chunk(newest(writes), mostApplied) {
+		if err := w.store.apply(ctx, some, nil); err != nil {
+			return err
+		}
+		if err := w.pending.settle(ctx, some); err != nil {
+			w.log.DebugContext(ctx, "pending likes left to expire", "likes", len(some), "error", err)
+		}
 	}
 	return nil
 }
 
 // decode reads a message; what it can't read it never will.
-func decode(message mq.Message) (write, error) {
+func decode(message mq.Message) ([]write, error) {
 	if message.Type != messageType {
-		return write{}, errs.Wrap(errs.Invalid, fmt.Errorf("unknown type %q", message.Type), "message %s", message.ID)
+		return nil, errs.Wrap(errs.Invalid, fmt.Errorf("unknown type %q", message.Type), "message %s", message.ID)
 	}
-	var payload event.FavoriteWrite
+	var payload event.FavoriteWrites
 	if err := proto.Unmarshal(message.Body, &payload); err != nil {
-		return write{}, errs.Wrap(errs.Invalid, err, "decoding message %s", message.ID)
+		return nil, errs.Wrap(errs.Invalid, err, "decoding message %s", message.ID)
 	}
-	w := write{payload.UserId, payload.VideoId, payload.AuthorId, payload.Liked, payload.Version}
-	if err := check(w); err != nil {
-		return write{}, errs.Wrap(errs.Invalid, err, "message %s", message.ID)
+	writes := make([]write, len(payload.Writes))
+	for i, w := range payload.Writes {
+		writes[i] = write{w.UserId, w.VideoId, w.AuthorId, w.Liked, w.Version}
+		if err := check(writes[i]); err != nil {
+			return nil, errs.Wrap(errs.Invalid, err, "message %s", message.ID)
+		}
+		if w.Version <= 0 {
+			return nil, errs.Wrap(errs.Invalid, fmt.Errorf("version %d", w.Version), "message %s", message.ID)
+		}
 	}
-	if w.version <= 0 {
-		return write{}, errs.Wrap(errs.Invalid, fmt.Errorf("version %d", w.version), "message %s", message.ID)
+	if len(writes) == 0 {
+		return nil, errs.Wrap(errs.Invalid, errors.New("it holds no likes"), "message %s", message.ID)
 	}
-	return w, nil
+	return writes, nil
 }

@@ -12,14 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	"gorm.io/gorm"
 	"pgregory.net/rapid"
 
 	"backbeat/app/errs"
 	"backbeat/model"
 	"backbeat/mq"
-	"backbeat/proto/event"
 	"backbeat/test/harness"
 	"backbeat/test/harness/tables"
 )
@@ -30,12 +28,12 @@ func newWorker(tb testing.TB, db *gorm.DB, p Pending, queue mq.Consumer) *Worker
 
 func memoryPending() *MemoryPending { return NewMemoryPending(time.Now) }
 
-// messages are what the service publishes for the writes.
+// messages are what the service publishes for the writes, one by one.
 func messages(tb testing.TB, writes []write) []mq.Message {
 	tb.Helper()
 	batch := make([]mq.Message, len(writes))
 	for i, w := range writes {
-		body, err := proto.Marshal(&event.FavoriteWrite{UserId: w.user, VideoId: w.video, AuthorId: w.author, Liked: w.liked, Version: w.version})
+		body, err := encode([]write{w})
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -249,7 +247,7 @@ func TestAppliersRace(t *testing.T) {
 func TestWorkerRefusesWhatItCannotRead(t *testing.T) {
 	good := messages(t, []write{{alice, film, bob, true, epoch}})[0]
 	other := good
-	other.Type = "favorite.write/2"
+	other.Type = "favorite.write/1"
 	garbage := good
 	garbage.Body = []byte("\xff\xff garbage")
 	tests := map[string]mq.Message{
@@ -282,7 +280,7 @@ var errAway = errs.New(errs.Unavailable, "")
 func (away) allocate(context.Context, []proposal) ([]allocation, error) { return nil, errAway }
 func (away) settle(context.Context, []write) error                      { return errAway }
 func (away) of(context.Context, ...int64) ([]view, error)               { return nil, errAway }
-func (away) leave(context.Context, int64, int64) error                  { return errAway }
+func (away) leave(context.Context, int64, ...int64) error               { return errAway }
 
 func TestWorkerNeedsNoPendingEntries(t *testing.T) {
 	db := tables.Open(t, harness.SQLite(t))
@@ -389,5 +387,32 @@ func TestLockingReadsByKey(t *testing.T) {
 	must(t, db.Raw("EXPLAIN SELECT * FROM favorites WHERE "+strings.Join(where, " OR ")+" ORDER BY user_id, video_id FOR UPDATE").Scan(&plan).Error)
 	if plan.Key != "PRIMARY" || plan.Rows > Queue.Batch {
 		t.Errorf("plan %+v, want the primary key and %d rows", plan, Queue.Batch)
+	}
+}
+
+// settled notes how many writes are settled at a time.
+type settled struct {
+	Pending
+	sizes []int
+}
+
+func (s *settled) settle(_ context.Context, applied []write) error {
+	s.sizes = append(s.sizes, len(applied))
+	return nil
+}
+
+// A long batch, as after an outage, is settled with each of its transactions.
+func TestALongBatchIsSettledInParts(t *testing.T) {
+	db := tables.Open(t, harness.SQLite(t))
+	var writes []write
+	for i := range int64(2*mostApplied + 1) {
+		writes = append(writes, write{alice, film + i, carol, true, epoch})
+	}
+	body, err := encode(writes)
+	must(t, err)
+	p := &settled{Pending: memoryPending()}
+	must(t, newWorker(t, db, p, nil).handle(t.Context(), []mq.Message{{ID: "m", Type: messageType, Body: body}}))
+	if want := []int{mostApplied, mostApplied, 1}; !slices.Equal(p.sizes, want) {
+		t.Errorf("settled %v, want %v", p.sizes, want)
 	}
 }

@@ -18,7 +18,7 @@ func (g *Gateway) registerUser(ctx context.Context, q *request) (answer, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := g.limits.registration(q.sender); err != nil {
+	if err := counted(g.metrics.refusals.registration, g.limits.registration(q.sender)); err != nil {
 		return nil, err
 	}
 	made, err := g.rpc.register.do(ctx, &user.RegisterRequest{Name: name, Password: password})
@@ -36,10 +36,15 @@ func (g *Gateway) login(ctx context.Context, q *request) (answer, error) {
 		return nil, errs.New(errs.Unauthenticated, "用户名或密码错误")
 	}
 	var found *user.LoginResponse
+	tried := false
 	err := g.limits.login(q.sender, name, func() (err error) {
+		tried = true
 		found, err = g.rpc.login.do(ctx, &user.LoginRequest{Name: name, Password: password})
 		return err
 	})
+	if err != nil && !tried {
+		return nil, counted(g.metrics.refusals.login, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/afex/hystrix-go/hystrix"
 	"github.com/opentracing/opentracing-go/ext"
+	"github.com/prometheus/client_golang/prometheus"
 	"go-micro.dev/v4/client"
 
 	"backbeat/app/errs"
@@ -61,6 +62,8 @@ type command[Req, Resp any] struct {
 	learn  func(context.Context, *Req, *Resp)
 	recall func(context.Context, *Req) *Resp
 	log    *slog.Logger
+	// fallbacks counts replies made up, full calls for which there was no slot.
+	fallbacks, full prometheus.Counter
 	// opened remembers that the circuit was seen open, to log that once.
 	opened atomic.Bool
 }
@@ -75,7 +78,7 @@ type outcome[Resp any] struct {
 
 // newCommand configures the circuit of name, "service.Method". Circuits belong to
 // the process: the last configuration of a name counts.
-func newCommand[Req, Resp any](name string, b budget, concurrency int, log *slog.Logger, call method[Req, Resp]) *command[Req, Resp] {
+func newCommand[Req, Resp any](name string, b budget, concurrency int, watch *instruments, log *slog.Logger, call method[Req, Resp]) *command[Req, Resp] {
 	part, _, _ := strings.Cut(name, ".")
 	hystrix.ConfigureCommand(name, hystrix.CommandConfig{
 		// Only a backstop: run ends by itself, at its own deadline.
@@ -85,7 +88,10 @@ func newCommand[Req, Resp any](name string, b budget, concurrency int, log *slog
 		SleepWindow:            int(sleepWindow.Milliseconds()),
 		ErrorPercentThreshold:  errorPercent,
 	})
-	return &command[Req, Resp]{name: name, part: part, budget: b, rpc: call, log: log, slots: make(chan struct{}, concurrency)}
+	return &command[Req, Resp]{
+		name: name, part: part, budget: b, rpc: call, log: log, slots: make(chan struct{}, concurrency),
+		fallbacks: watch.fallbacks.WithLabelValues(name), full: watch.full.WithLabelValues(name),
+	}
 }
 
 // remember gives the command its fallback.
@@ -108,6 +114,7 @@ func (c *command[Req, Resp]) get(ctx context.Context, req *Req, missing *parts) 
 	if missing.has(c.part) {
 		if c.recall != nil {
 			if resp := c.recall(ctx, req); resp != nil {
+				c.fallbacks.Inc()
 				return resp, nil
 			}
 		}
@@ -130,6 +137,7 @@ func (c *command[Req, Resp]) run(ctx context.Context, req *Req, otherwise func(c
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()
 	default:
+		c.full.Inc()
 		return otherwise(ctx, errs.Wrap(errs.Exhausted, errors.New("too many calls in progress"), "calling %s", c.name))
 	}
 	// Hystrix goes on without the call when ctx ends, so the call and the fallback
@@ -189,6 +197,7 @@ func (c *command[Req, Resp]) fallback(ctx context.Context, req *Req, err error) 
 	if resp == nil {
 		return outcome[Resp]{err: err}
 	}
+	c.fallbacks.Inc()
 	c.logFailure(ctx, "fallback stands in", err)
 	return outcome[Resp]{resp: resp, standIn: true}
 }

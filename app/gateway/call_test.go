@@ -35,7 +35,7 @@ func newNumbers(t testing.TB, b budget, concurrency int, f func(context.Context,
 	t.Helper()
 	hystrix.Flush()
 	t.Cleanup(hystrix.Flush)
-	return newCommand("test.Number", b, concurrency, slog.New(slog.DiscardHandler),
+	return newCommand("test.Number", b, concurrency, newInstruments(nil, nil), slog.New(slog.DiscardHandler),
 		func(ctx context.Context, req *number, _ ...client.CallOption) (*number, error) {
 			n, err := f(ctx, req.n)
 			return &number{n}, err

@@ -8,6 +8,7 @@ import (
 	"backbeat/app/batch"
 	"backbeat/config"
 	"backbeat/proto/comment"
+	"backbeat/proto/entity"
 	"backbeat/proto/favorite"
 	"backbeat/proto/message"
 	"backbeat/proto/relation"
@@ -15,10 +16,16 @@ import (
 	"backbeat/proto/video"
 )
 
-// longer is how much longer than a write what waits may take: for a turn among
-// the passwords being hashed, or for a large upload's place in the queue. Of the
-// 5 s that the phone waits for an upload that leaves 2 (API §2.5).
-const longer = 3
+// userLists are lists of users, asked for by many at once.
+type userLists = batch.Group[*relation.ListsRequest_List, *relation.ListsResponse_List]
+
+// How many times as long as a write what waits may take. Of the 5 s that the phone
+// waits for an upload (API §2.5) the first leaves 2 for its place in the queue to
+// become known, and the second 1 for a turn among the passwords being hashed.
+const (
+	publishTimes = 3
+	hashTimes    = 4
+)
 
 // commands are all RPCs the gateway makes, each with its budget and fallback.
 type commands struct {
@@ -34,14 +41,18 @@ type commands struct {
 	videos  *command[video.BatchGetRequest, video.BatchGetResponse]
 	counts  *command[video.WorkCountsRequest, video.WorkCountsResponse]
 
-	like  *command[favorite.ActRequest, favorite.ActResponse]
-	liked *command[favorite.ListLikedRequest, favorite.ListLikedResponse]
-	likes *command[favorite.StatsRequest, favorite.StatsResponse]
+	like *command[favorite.ActRequest, favorite.ActResponse]
+	// likings like for many at once.
+	likings *batch.Group[*favorite.ActRequest_Act, bool]
+	liked   *command[favorite.ListLikedRequest, favorite.ListLikedResponse]
+	likes   *command[favorite.StatsRequest, favorite.StatsResponse]
 	// likedVideos and followedUsers are asked by videoFlags and userFlags.
 	likedVideos *command[favorite.FlagsRequest, favorite.FlagsResponse]
 	videoFlags  *flags
 
-	comment   *command[comment.AddRequest, comment.AddResponse]
+	comment *command[comment.AddRequest, comment.AddResponse]
+	// remarks comment for many at once.
+	remarks   *batch.Group[*comment.AddRequest_Draft, *entity.Comment]
 	uncomment *command[comment.DeleteRequest, comment.DeleteResponse]
 	comments  *command[comment.ListRequest, comment.ListResponse]
 	versions  *command[comment.VersionsRequest, comment.VersionsResponse]
@@ -49,13 +60,15 @@ type commands struct {
 	looks         *batch.Group[int64, uint64]
 	commentCounts *command[comment.CountsRequest, comment.CountsResponse]
 
-	follow        *command[relation.ActRequest, relation.ActResponse]
-	following     *command[relation.FollowingRequest, relation.FollowingResponse]
-	followers     *command[relation.FollowersRequest, relation.FollowersResponse]
-	friends       *command[relation.FriendsRequest, relation.FriendsResponse]
-	follows       *command[relation.StatsRequest, relation.StatsResponse]
-	followedUsers *command[relation.FlagsRequest, relation.FlagsResponse]
-	userFlags     *flags
+	follow    *command[relation.ActRequest, relation.ActResponse]
+	following *command[relation.ListsRequest, relation.ListsResponse]
+	followers *command[relation.ListsRequest, relation.ListsResponse]
+	// followings and fans ask them for many at once.
+	followings, fans *userLists
+	friends          *command[relation.FriendsRequest, relation.FriendsResponse]
+	follows          *command[relation.StatsRequest, relation.StatsResponse]
+	followedUsers    *command[relation.FlagsRequest, relation.FlagsResponse]
+	userFlags        *flags
 
 	send  *command[message.SendRequest, message.SendResponse]
 	chat  *command[message.ChatRequest, message.ChatResponse]
@@ -67,13 +80,12 @@ type commands struct {
 
 // newCommands configures every circuit. Each command takes at most concurrency
 // calls at a time. What is safe to do twice is tried twice.
-func newCommands(c client.Client, m *memory, page *heldPage, times config.RPC, concurrency int, log *slog.Logger) *commands {
+func newCommands(c client.Client, m *memory, page *heldPage, times config.RPC, concurrency int, watch *instruments, log *slog.Logger) *commands {
 	// A part of a page that something can stand in for is not worth a long wait.
 	// What nothing stands in for is: a list, or what a write has to know.
 	partBudget, readBudget := budget{times.ReadBudget, 2}, budget{times.WriteBudget, 2}
 	writeBudget, rewriteBudget := budget{times.WriteBudget, 1}, budget{times.WriteBudget, 2}
-	hashBudget := budget{longer * times.WriteBudget, 1}
-	publishBudget := hashBudget
+	hashBudget, publishBudget := budget{hashTimes * times.WriteBudget, 1}, budget{publishTimes * times.WriteBudget, 1}
 	users := user.NewUserService("user", c)
 	videos := video.NewVideoService("video", c)
 	favorites := favorite.NewFavoriteService("favorite", c)
@@ -82,41 +94,44 @@ func newCommands(c client.Client, m *memory, page *heldPage, times config.RPC, c
 	messages := message.NewMessageService("message", c)
 	n := concurrency
 	all := &commands{
-		register: newCommand("user.Register", hashBudget, n, log, users.Register),
-		login:    newCommand("user.Login", hashBudget, n, log, users.Login),
-		users:    newCommand("user.BatchGet", partBudget, n, log, users.BatchGet).remember(m.learnUsers, m.recallUsers),
-		target:   newCommand("user.BatchGet(target)", readBudget, n, log, users.BatchGet).remember(m.learnUsers, nil),
+		register: newCommand("user.Register", hashBudget, n, watch, log, users.Register),
+		login:    newCommand("user.Login", hashBudget, n, watch, log, users.Login),
+		users:    newCommand("user.BatchGet", partBudget, n, watch, log, users.BatchGet).remember(m.learnUsers, m.recallUsers),
+		target:   newCommand("user.BatchGet(target)", readBudget, n, watch, log, users.BatchGet).remember(m.learnUsers, nil),
 
-		publish: newCommand("video.Publish", publishBudget, n, log, videos.Publish),
-		feed:    newCommand("video.Feed", partBudget, n, log, videos.Feed).remember(page.learn, page.recall),
-		works:   newCommand("video.ListByAuthor", readBudget, n, log, videos.ListByAuthor),
-		videos:  newCommand("video.BatchGet", readBudget, n, log, videos.BatchGet),
-		counts:  newCommand("video.WorkCounts", partBudget, n, log, videos.WorkCounts).remember(m.learnWorks, m.recallWorks),
+		publish: newCommand("video.Publish", publishBudget, n, watch, log, videos.Publish),
+		feed:    newCommand("video.Feed", partBudget, n, watch, log, videos.Feed).remember(page.learn, page.recall),
+		works:   newCommand("video.ListByAuthor", readBudget, n, watch, log, videos.ListByAuthor),
+		videos:  newCommand("video.BatchGet", readBudget, n, watch, log, videos.BatchGet),
+		counts:  newCommand("video.WorkCounts", partBudget, n, watch, log, videos.WorkCounts).remember(m.learnWorks, m.recallWorks),
 
-		like:        newCommand("favorite.Act", rewriteBudget, n, log, favorites.Act),
-		liked:       newCommand("favorite.ListLiked", readBudget, n, log, favorites.ListLiked),
-		likes:       newCommand("favorite.Stats", partBudget, n, log, favorites.Stats).remember(m.learnLikes, m.recallLikes),
-		likedVideos: newCommand("favorite.Flags", partBudget, n, log, favorites.Flags).remember(m.learnLiked, m.recallLiked),
+		like:        newCommand("favorite.Act", rewriteBudget, n, watch, log, favorites.Act),
+		liked:       newCommand("favorite.ListLiked", readBudget, n, watch, log, favorites.ListLiked),
+		likes:       newCommand("favorite.Stats", partBudget, n, watch, log, favorites.Stats).remember(m.learnLikes, m.recallLikes),
+		likedVideos: newCommand("favorite.Flags", partBudget, n, watch, log, favorites.Flags).remember(m.learnLiked, m.recallLiked),
 
-		comment:       newCommand("comment.Add", writeBudget, n, log, comments.Add),
-		uncomment:     newCommand("comment.Delete", writeBudget, n, log, comments.Delete),
-		comments:      newCommand("comment.List", readBudget, n, log, comments.List),
-		versions:      newCommand("comment.Versions", partBudget, n, log, comments.Versions),
-		commentCounts: newCommand("comment.Counts", partBudget, n, log, comments.Counts).remember(m.learnComments, m.recallComments),
+		comment:       newCommand("comment.Add", writeBudget, n, watch, log, comments.Add),
+		uncomment:     newCommand("comment.Delete", writeBudget, n, watch, log, comments.Delete),
+		comments:      newCommand("comment.List", readBudget, n, watch, log, comments.List),
+		versions:      newCommand("comment.Versions", partBudget, n, watch, log, comments.Versions),
+		commentCounts: newCommand("comment.Counts", partBudget, n, watch, log, comments.Counts).remember(m.learnComments, m.recallComments),
 
-		follow:        newCommand("relation.Act", rewriteBudget, n, log, relations.Act),
-		following:     newCommand("relation.Following", readBudget, n, log, relations.Following),
-		followers:     newCommand("relation.Followers", readBudget, n, log, relations.Followers),
-		friends:       newCommand("relation.Friends", readBudget, n, log, relations.Friends),
-		follows:       newCommand("relation.Stats", partBudget, n, log, relations.Stats).remember(m.learnFollows, m.recallFollows),
-		followedUsers: newCommand("relation.Flags", partBudget, n, log, relations.Flags).remember(m.learnFollowed, m.recallFollowed),
+		follow:        newCommand("relation.Act", rewriteBudget, n, watch, log, relations.Act),
+		following:     newCommand("relation.Following", readBudget, n, watch, log, relations.Following),
+		followers:     newCommand("relation.Followers", readBudget, n, watch, log, relations.Followers),
+		friends:       newCommand("relation.Friends", readBudget, n, watch, log, relations.Friends),
+		follows:       newCommand("relation.Stats", partBudget, n, watch, log, relations.Stats).remember(m.learnFollows, m.recallFollows),
+		followedUsers: newCommand("relation.Flags", partBudget, n, watch, log, relations.Flags).remember(m.learnFollowed, m.recallFollowed),
 
-		send:   newCommand("message.Send", writeBudget, n, log, messages.Send),
-		chat:   newCommand("message.Chat", readBudget, n, log, messages.Chat),
-		newer:  newCommand("message.Newer", readBudget, n, log, messages.Newer),
-		latest: newCommand("message.Latest", partBudget, n, log, messages.Latest).remember(nil, noLatest),
+		send:   newCommand("message.Send", writeBudget, n, watch, log, messages.Send),
+		chat:   newCommand("message.Chat", readBudget, n, watch, log, messages.Chat),
+		newer:  newCommand("message.Newer", readBudget, n, watch, log, messages.Newer),
+		latest: newCommand("message.Latest", partBudget, n, watch, log, messages.Latest).remember(nil, noLatest),
 	}
 	all.videoFlags, all.userFlags = all.newVideoFlags(), all.newUserFlags()
+	all.likings = batch.NewGroup(batch.MaxViewers, all.act)
+	all.remarks = batch.NewGroup(batch.MaxViewers, all.remark)
+	all.followings, all.fans = listsOf(all.following), listsOf(all.followers)
 	all.polls = batch.NewGroup(batch.Max, all.poll)
 	all.looks = batch.NewGroup(batch.Max, all.look)
 	all.feed.part = "feed" // the service is there for the other lists' sake too

@@ -32,17 +32,22 @@ func (g *Gateway) addComment(ctx context.Context, q *request, videoID int64) (an
 	if _, err := g.video(ctx, q, videoID); err != nil {
 		return nil, err
 	}
-	added, err := g.rpc.comment.do(ctx, &comment.AddRequest{UserId: q.viewer, VideoId: videoID, Content: content})
+	added, err := g.rpc.remarks.Do(ctx, &comment.AddRequest_Draft{UserId: q.viewer, VideoId: videoID, Content: content})
 	if err != nil {
 		return nil, err
 	}
 	// The comment stands; whatever is missing of its author must not deny that.
-	view := commentView{ID: added.GetComment().GetId(), Content: added.GetComment().GetContent()}
-	view.CreateDate = g.createDate(added.GetComment().GetCreatedAt())
+	view := commentView{ID: added.GetId(), Content: added.GetContent(), CreateDate: g.createDate(added.GetCreatedAt())}
 	if cards := g.users(ctx, q, []int64{q.viewer}, nil); len(cards) > 0 {
 		view.User = cards[0]
 	}
 	return &commentAnswer{success("评论成功"), &view}, nil
+}
+
+// remark writes what many comment now.
+func (c *commands) remark(ctx context.Context, drafts []*comment.AddRequest_Draft) ([]*entity.Comment, error) {
+	added, err := c.comment.do(ctx, &comment.AddRequest{Drafts: drafts})
+	return added.GetComments(), err
 }
 
 // deleteComment needs the comment's id: without one it would have to guess.

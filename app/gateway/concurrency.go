@@ -50,6 +50,13 @@ func (a *concurrency) enter() error {
 	return nil
 }
 
+// current returns how many requests are let in.
+func (a *concurrency) current() float64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.limit
+}
+
 // leave ends a request. Took is how long its answer took, 0 if that says nothing
 // about the machine.
 func (a *concurrency) leave(took time.Duration) {

@@ -34,8 +34,14 @@ type connections struct {
 
 	mu    sync.Mutex
 	open  map[net.Conn]*list.Element // nil while a request is answered
-	quiet *list.List                 // of net.Conn, in the order they fell silent
+	quiet *list.List                 // of silent, in the order they fell so
 	none  chan struct{}              // closed once draining found none open; nil before
+}
+
+// silent is a connection over which nothing is asked.
+type silent struct {
+	conn  net.Conn
+	since time.Time
 }
 
 func newConnections(most int) *connections {
@@ -54,7 +60,7 @@ func (c *connections) accept(ctx context.Context, conn net.Conn) context.Context
 	if len(c.open) >= c.most {
 		if oldest := c.quiet.Front(); oldest != nil {
 			c.quiet.Remove(oldest)
-			gone := oldest.Value.(net.Conn)
+			gone := oldest.Value.(silent).conn
 			delete(c.open, gone)
 			_ = gone.Close()
 		}
@@ -64,7 +70,7 @@ func (c *connections) accept(ctx context.Context, conn net.Conn) context.Context
 		_ = conn.Close()
 		return ctx
 	}
-	c.open[conn] = c.quiet.PushBack(conn)
+	c.open[conn] = c.quiet.PushBack(silent{conn, time.Now()})
 	if full {
 		return context.WithValue(ctx, crowdedKey{}, true)
 	}
@@ -86,7 +92,7 @@ func (c *connections) note(conn net.Conn, state http.ConnState) {
 		}
 		c.open[conn] = nil
 	case http.StateIdle:
-		c.open[conn] = c.quiet.PushBack(conn)
+		c.open[conn] = c.quiet.PushBack(silent{conn, time.Now()})
 	}
 	if state == http.StateHijacked || state == http.StateClosed {
 		delete(c.open, conn)
@@ -97,18 +103,20 @@ func (c *connections) note(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// leave waits until every connection is closed, or for a while.
+// leave waits until every connection is closed or has been silent for a while.
+// Nothing new is asked over those that are busy now.
 func (c *connections) leave(while time.Duration) {
 	c.mu.Lock()
-	none := make(chan struct{})
-	if len(c.open) == 0 {
-		close(none)
-	} else {
-		c.none = none
+	latest := c.quiet.Back()
+	if latest == nil {
+		c.mu.Unlock()
+		return
 	}
+	none := make(chan struct{})
+	c.none = none
 	c.mu.Unlock()
 	select {
 	case <-none:
-	case <-time.After(while):
+	case <-time.After(while - time.Since(latest.Value.(silent).since)):
 	}
 }

@@ -147,6 +147,25 @@ func TestLeavingWaitsForTheLastConnection(t *testing.T) {
 	<-left
 }
 
+func TestLeavingDoesNotWaitForTheLongSilent(t *testing.T) {
+	c := newCrowd(t, 10)
+	conn := c.dial(t)
+	if _, err := askOver(conn, "/"); err != nil {
+		t.Fatal(err)
+	}
+	harness.Eventually(t, 5*time.Second, func() error {
+		c.open.mu.Lock()
+		defer c.open.mu.Unlock()
+		last := c.open.quiet.Back()
+		if last == nil {
+			return errors.New("it is not silent yet")
+		}
+		last.Value = silent{last.Value.(silent).conn, time.Now().Add(-time.Minute)}
+		return nil
+	}, "silence")
+	c.open.leave(time.Minute)
+}
+
 func TestMostConnections(t *testing.T) {
 	for descriptors, want := range map[uint64]int{0: leastConnections, 128: 32, 1024: 768, 1 << 40: 3 << 18} {
 		if got := mostConnections(descriptors); got != want {

@@ -99,7 +99,7 @@ func TestRegisterAndLoginHandOutTokens(t *testing.T) {
 func TestRepeatedActionsSucceedAndSayThatTheyWere(t *testing.T) {
 	w := newWorld(t)
 	on(w.services, "favorite.Act", func(context.Context, *favorite.ActRequest) (*favorite.ActResponse, error) {
-		return &favorite.ActResponse{Already: true}, nil
+		return &favorite.ActResponse{Already: []bool{true}}, nil
 	})
 	on(w.services, "relation.Act", func(context.Context, *relation.ActRequest) (*relation.ActResponse, error) {
 		return &relation.ActResponse{Already: true}, nil
@@ -116,8 +116,8 @@ func TestIdentityComesFromTheTokenAlone(t *testing.T) {
 	w := newWorld(t)
 	var liker, author int64
 	on(w.services, "favorite.Act", func(_ context.Context, req *favorite.ActRequest) (*favorite.ActResponse, error) {
-		liker, author = req.UserId, req.AuthorId
-		return &favorite.ActResponse{}, nil
+		liker, author = req.Acts[0].UserId, req.Acts[0].AuthorId
+		return &favorite.ActResponse{Already: []bool{false}}, nil
 	})
 	got := w.ask(t, http.MethodPost, "/douyin/favorite/action/", bob, append([]string{
 		"actor_id", "103", "user_id", "103", "viewer_id", "103", "author_id", "103"}, good["/douyin/favorite/action/"]...)...)

@@ -57,6 +57,13 @@ func on[Req any, Resp proto.Message](s *services, name string, f func(context.Co
 	}
 }
 
+// lists answers every list asked for with the same one.
+func lists(list *relation.ListsResponse_List) func(context.Context, *relation.ListsRequest) (*relation.ListsResponse, error) {
+	return func(_ context.Context, req *relation.ListsRequest) (*relation.ListsResponse, error) {
+		return &relation.ListsResponse{Lists: slices.Repeat([]*relation.ListsResponse_List{list}, len(req.Lists))}, nil
+	}
+}
+
 // down makes every RPC of a service, or one RPC, fail like a dead server.
 func (s *services) down(prefix string) { s.fail(prefix, errs.New(errs.Unavailable, "")) }
 
@@ -206,8 +213,8 @@ func newServices() *services {
 		}
 		return resp, nil
 	})
-	on(s, "favorite.Act", func(context.Context, *favorite.ActRequest) (*favorite.ActResponse, error) {
-		return &favorite.ActResponse{}, nil
+	on(s, "favorite.Act", func(_ context.Context, req *favorite.ActRequest) (*favorite.ActResponse, error) {
+		return &favorite.ActResponse{Already: make([]bool, len(req.Acts))}, nil
 	})
 	on(s, "favorite.ListLiked", func(context.Context, *favorite.ListLikedRequest) (*favorite.ListLikedResponse, error) {
 		return &favorite.ListLikedResponse{VideoIds: []int64{processing, published}}, nil
@@ -230,9 +237,13 @@ func newServices() *services {
 		return resp, nil
 	})
 	on(s, "comment.Add", func(_ context.Context, req *comment.AddRequest) (*comment.AddResponse, error) {
-		return &comment.AddResponse{Comment: &entity.Comment{
-			Id: firstComment, VideoId: req.VideoId, UserId: req.UserId, Content: req.Content, CreatedAt: clock.UnixMilli(),
-		}}, nil
+		resp := &comment.AddResponse{}
+		for _, draft := range req.Drafts {
+			resp.Comments = append(resp.Comments, &entity.Comment{
+				Id: firstComment, VideoId: draft.VideoId, UserId: draft.UserId, Content: draft.Content, CreatedAt: clock.UnixMilli(),
+			})
+		}
+		return resp, nil
 	})
 	on(s, "comment.Delete", func(_ context.Context, req *comment.DeleteRequest) (*comment.DeleteResponse, error) {
 		if req.CommentId != firstComment {
@@ -262,12 +273,8 @@ func newServices() *services {
 	on(s, "relation.Act", func(context.Context, *relation.ActRequest) (*relation.ActResponse, error) {
 		return &relation.ActResponse{}, nil
 	})
-	on(s, "relation.Following", func(context.Context, *relation.FollowingRequest) (*relation.FollowingResponse, error) {
-		return &relation.FollowingResponse{UserIds: []int64{carol, nobody, bob}, FollowedIds: []int64{carol, nobody}}, nil
-	})
-	on(s, "relation.Followers", func(context.Context, *relation.FollowersRequest) (*relation.FollowersResponse, error) {
-		return &relation.FollowersResponse{UserIds: []int64{bob}}, nil
-	})
+	on(s, "relation.Following", lists(&relation.ListsResponse_List{UserIds: []int64{carol, nobody, bob}, FollowedIds: []int64{carol, nobody}}))
+	on(s, "relation.Followers", lists(&relation.ListsResponse_List{UserIds: []int64{bob}}))
 	on(s, "relation.Friends", func(context.Context, *relation.FriendsRequest) (*relation.FriendsResponse, error) {
 		return &relation.FriendsResponse{UserIds: []int64{bob, carol}}, nil
 	})

@@ -25,7 +25,7 @@ func (g *Gateway) like(ctx context.Context, q *request) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	done, err := g.rpc.like.do(ctx, &favorite.ActRequest{
+	already, err := g.rpc.likings.Do(ctx, &favorite.ActRequest_Act{
 		UserId: q.viewer, VideoId: id, AuthorId: card.GetAuthorId(), Liked: liked,
 	})
 	switch {
@@ -33,11 +33,17 @@ func (g *Gateway) like(ctx context.Context, q *request) (answer, error) {
 		return nil, err
 	case !liked:
 		return &plainAnswer{success("取消点赞成功")}, nil
-	case done.GetAlready():
+	case already:
 		return &plainAnswer{success("重复点赞")}, nil
 	default:
 		return &plainAnswer{success("点赞成功")}, nil
 	}
+}
+
+// act takes what many like and unlike now, and returns what was so already.
+func (c *commands) act(ctx context.Context, acts []*favorite.ActRequest_Act) ([]bool, error) {
+	done, err := c.like.do(ctx, &favorite.ActRequest{Acts: acts})
+	return done.GetAlready(), err
 }
 
 // liked lists the videos a user likes, latest like first (API §2.8).

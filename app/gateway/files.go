@@ -47,7 +47,7 @@ func newFiles(store media.Store, log *slog.Logger) http.Handler {
 func (f *files) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		writeFault(w, r, http.StatusMethodNotAllowed, "请求方法不支持")
+		writeFault(w, r, http.StatusMethodNotAllowed, "请求方法不正确")
 		return
 	}
 	key := strings.TrimPrefix(r.URL.Path, filePrefix)

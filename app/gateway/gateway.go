@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/opentracing/opentracing-go"
+	"github.com/prometheus/client_golang/prometheus"
 	"go-micro.dev/v4/client"
 
 	"backbeat/app/errs"
@@ -25,8 +26,9 @@ const (
 	readHeaderTimeout = 5 * time.Second
 	idleTimeout       = 2 * time.Minute
 	// farewell is how long a gateway that ends still answers over connections that
-	// it asks to be closed.
-	farewell = time.Second
+	// it asks to be closed. Who has been silent for so long hardly sends at the very
+	// instant in which the connection is closed.
+	farewell = 3 * time.Second
 	// maxHeader holds a query with the longest comment there may be, each of its
 	// runes as twelve characters.
 	maxHeader = 64 << 10
@@ -60,6 +62,8 @@ type Deps struct {
 	Tracer opentracing.Tracer
 	Log    *slog.Logger
 	Now    func() time.Time
+	// Metrics may be nil.
+	Metrics prometheus.Registerer
 }
 
 // Gateway answers the app over HTTP. Build it with New.
@@ -75,10 +79,12 @@ type Gateway struct {
 	limits  *limits
 	stager  *stager
 	files   http.Handler
-	web     http.Handler
+	// pages are what browsers are shown, by path.
+	pages   map[string]http.Handler
 	memory  *memory
 	held    holdings
 	rpc     *commands
+	metrics *instruments
 	// concurrency and hashing let requests in, by their load.
 	concurrency *concurrency
 	hashing     chan struct{}
@@ -102,7 +108,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		cfg: cfg, keys: deps.Keys, media: deps.Media, tracer: deps.Tracer, log: deps.Log, now: deps.Now, zone: zone,
 		stager:      stager,
 		files:       newFiles(deps.Media, deps.Log),
-		web:         webHandler(),
+		pages:       pages(),
 		memory:      newMemory(),
 		concurrency: newConcurrency(cfg.Limits.Concurrency, deps.Now),
 		hashing:     make(chan struct{}, maxHashing),
@@ -113,14 +119,18 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	if g.limits, err = newLimits(cfg.Limits, deps.Now); err != nil {
 		return nil, fmt.Errorf("limits of the gateway: %w", err)
 	}
+	if deps.Metrics != nil {
+		watchCircuits(deps.Metrics)
+	}
+	g.metrics = newInstruments(deps.Metrics, g.concurrency.current)
 	page := &heldPage{cache: deps.Cache, now: deps.Now, log: deps.Log}
-	g.rpc = newCommands(deps.Client, g.memory, page, cfg.RPC, max(1, cfg.Limits.Concurrency/commandShare), deps.Log)
+	g.rpc = newCommands(deps.Client, g.memory, page, cfg.RPC, max(1, cfg.Limits.Concurrency/commandShare), g.metrics, deps.Log)
 	g.held = g.newHoldings()
 	g.paths = g.register(routes())
 	return g, nil
 }
 
-// Handler serves the API, media and the page for browsers.
+// Handler serves the API, media and the pages for browsers.
 func (g *Gateway) Handler() http.Handler { return http.HandlerFunc(g.serve) }
 
 // Serve answers on listener until ctx ends. Then it goes on for a moment in which

@@ -20,7 +20,8 @@ const (
 	// together half a second (DESIGN §8).
 	countLife = 250 * time.Millisecond
 	pageLife  = 250 * time.Millisecond
-	// cardLife is how long a user or a published video is held: neither changes.
+	// cardLife is how long a user or a published video is held: neither changes, but
+	// an operator may hide a video, which feeds and works show at once.
 	cardLife = 5 * time.Minute
 
 	heldCounts = 50_000
@@ -64,13 +65,14 @@ type holdings struct {
 }
 
 func (g *Gateway) newHoldings() holdings {
+	by := g.metrics.caches
 	return holdings{
-		users:    cache.NewHeld(heldCards, cardLife, g.now, g.loadUsers),
-		videos:   cache.NewHeld(heldCards, cardLife, g.now, g.loadVideos),
-		counts:   cache.NewHeld(heldCounts, countLife, g.now, g.loadCounts),
-		feeds:    cache.NewHeld(heldPages, pageLife, g.now, g.loadFeeds),
-		comments: cache.NewHeld[commentsKey, *page](heldPages, pageLife, g.now, nil),
-		tokens:   cache.NewHeld[string, int64](heldTokens, verifiedLife, g.now, nil),
+		users:    cache.NewHeld(heldCards, cardLife, g.now, g.loadUsers).Counted(by, "users"),
+		videos:   cache.NewHeld(heldCards, cardLife, g.now, g.loadVideos).Counted(by, "videos"),
+		counts:   cache.NewHeld(heldCounts, countLife, g.now, g.loadCounts).Counted(by, "counts"),
+		feeds:    cache.NewHeld(heldPages, pageLife, g.now, g.loadFeeds).Counted(by, "feeds"),
+		comments: cache.NewHeld[commentsKey, *page](heldPages, pageLife, g.now, nil).Counted(by, "comments"),
+		tokens:   cache.NewHeld[string, int64](heldTokens, verifiedLife, g.now, nil).Counted(by, "tokens"),
 	}
 }
 

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 
+	"backbeat/app/batch"
 	"backbeat/app/errs"
 	"backbeat/model"
 	"backbeat/proto/entity"
@@ -44,23 +45,24 @@ func (g *Gateway) follow(ctx context.Context, q *request) (answer, error) {
 
 // following lists whom a user follows (API §2.12).
 func (g *Gateway) following(ctx context.Context, q *request) (answer, error) {
-	return g.userList(ctx, q, "获取关注列表成功！", func(id int64) (ids, followed []int64, err error) {
-		found, err := g.rpc.following.do(ctx, &relation.FollowingRequest{UserId: id, ViewerId: q.viewer})
-		return found.GetUserIds(), found.GetFollowedIds(), err
-	})
+	return g.userList(ctx, q, "获取关注列表成功！", g.rpc.followings)
 }
 
 // followers lists who follows a user (API §2.12).
 func (g *Gateway) followers(ctx context.Context, q *request) (answer, error) {
-	return g.userList(ctx, q, "获取粉丝列表成功！", func(id int64) (ids, followed []int64, err error) {
-		found, err := g.rpc.followers.do(ctx, &relation.FollowersRequest{UserId: id, ViewerId: q.viewer})
-		return found.GetUserIds(), found.GetFollowedIds(), err
+	return g.userList(ctx, q, "获取粉丝列表成功！", g.rpc.fans)
+}
+
+// listsOf asks for the lists that many look at now.
+func listsOf(c *command[relation.ListsRequest, relation.ListsResponse]) *userLists {
+	return batch.NewGroup(batch.MaxLists, func(ctx context.Context, asked []*relation.ListsRequest_List) ([]*relation.ListsResponse_List, error) {
+		found, err := c.do(ctx, &relation.ListsRequest{Lists: asked})
+		return found.GetLists(), err
 	})
 }
 
-// userList answers with the cards of the users that find finds for the user asked
-// for, and those of them whom the viewer follows.
-func (g *Gateway) userList(ctx context.Context, q *request, text string, find func(id int64) (ids, followed []int64, err error)) (answer, error) {
+// userList answers with the cards of the users in the list of the user asked for.
+func (g *Gateway) userList(ctx context.Context, q *request, text string, lists *userLists) (answer, error) {
 	id, err := q.userID()
 	if err != nil {
 		return nil, err
@@ -69,17 +71,17 @@ func (g *Gateway) userList(ctx context.Context, q *request, text string, find fu
 	if id == 0 {
 		return list, nil
 	}
-	var ids, followed []int64
+	var found *relation.ListsResponse_List
 	err = together(
 		func() error { return g.userSeen(ctx, q, id) },
 		func() (err error) {
-			ids, followed, err = find(id)
+			found, err = lists.Do(ctx, &relation.ListsRequest_List{UserId: id, ViewerId: q.viewer})
 			return err
 		})
 	if err != nil {
 		return nil, err
 	}
-	list.UserList = g.users(ctx, q, ids, asSet(followed))
+	list.UserList = g.users(ctx, q, found.GetUserIds(), asSet(found.GetFollowedIds()))
 	return list, nil
 }
 

@@ -46,6 +46,8 @@ func (q *request) userID() (int64, error) {
 // debug level, and somebody to catch its panic.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
+	g.metrics.inFlight.Inc()
+	defer g.metrics.inFlight.Dec()
 	rec := &recorder{ResponseWriter: w}
 	r = collapse(r)
 	pattern := g.pattern(r.URL.Path)
@@ -68,9 +70,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 // the refusal for one.
 func (g *Gateway) dispatch(rec *recorder, r *http.Request) {
 	from := g.sender(r)
-	refused := g.limits.request(from)
+	refused := counted(g.metrics.refusals.address, g.limits.request(from))
 	if crowded(r.Context()) {
-		refused = errs.New(errs.Exhausted, "")
+		refused = counted(g.metrics.refusals.connection, errs.New(errs.Exhausted, ""))
 	}
 	var rt *route
 	res, found := g.paths[r.URL.Path]
@@ -95,8 +97,8 @@ func (g *Gateway) dispatch(rec *recorder, r *http.Request) {
 		writeFault(rec, r, http.StatusMethodNotAllowed, "请求方法不正确")
 	case strings.HasPrefix(r.URL.Path, "/media/"):
 		g.files.ServeHTTP(rec, r)
-	case r.URL.Path == "/":
-		g.web.ServeHTTP(rec, r)
+	case g.pages[r.URL.Path] != nil:
+		g.pages[r.URL.Path].ServeHTTP(rec, r)
 	default:
 		writeFault(rec, r, http.StatusNotFound, "接口不存在")
 	}
@@ -124,7 +126,7 @@ func (g *Gateway) answer(rec *recorder, r *http.Request, rt *route, q *request) 
 	if rt.load == uploading {
 		q.upload, err = g.stager.receive(rec.ResponseWriter, r, q.sender)
 		if err != nil {
-			return nil, err
+			return nil, counted(g.metrics.refusals.upload, err)
 		}
 		defer q.upload.close()
 		q.params = params(nil).add(q.upload.fields).parse(r.URL.RawQuery)
@@ -144,7 +146,7 @@ func (g *Gateway) answer(rec *recorder, r *http.Request, rt *route, q *request) 
 		return nil, err
 	}
 	rec.viewer = q.viewer
-	if err := g.limits.viewer(q.sender, q.viewer); err != nil {
+	if err := counted(g.metrics.refusals.user, g.limits.viewer(q.sender, q.viewer)); err != nil {
 		return nil, err
 	}
 	return rt.handle(g, r.Context(), q)
@@ -158,10 +160,10 @@ func (g *Gateway) admit(rt *route, q *request) (leave func(), err error) {
 		case g.hashing <- struct{}{}:
 			return func() { <-g.hashing }, nil
 		default:
-			return nil, errs.New(errs.Exhausted, "登录人数过多，请稍后再试")
+			return nil, counted(g.metrics.refusals.hashing, errs.New(errs.Exhausted, "登录人数过多，请稍后再试"))
 		}
 	}
-	if err := g.concurrency.enter(); err != nil {
+	if err := counted(g.metrics.refusals.concurrency, g.concurrency.enter()); err != nil {
 		return nil, err
 	}
 	begun := time.Now()
@@ -174,8 +176,10 @@ func (g *Gateway) admit(rt *route, q *request) (leave func(), err error) {
 	}, nil
 }
 
-// finish ends the span and writes the log's line. Neither holds the query.
+// finish observes the request, ends its span and writes the log's line. None of them
+// holds the query.
 func (g *Gateway) finish(rec *recorder, r *http.Request, span opentracing.Span, pattern string, start time.Time) {
+	g.metrics.observe(span, r.Method, pattern, rec, start)
 	ext.HTTPStatusCode.Set(span, uint16(rec.status))
 	span.SetTag("status_code", rec.code)
 	if rec.status >= http.StatusInternalServerError {
@@ -236,8 +240,8 @@ func (g *Gateway) pattern(path string) string {
 		return res.path
 	case strings.HasPrefix(path, "/media/"):
 		return "/media/"
-	case path == "/":
-		return "/"
+	case g.pages[path] != nil:
+		return path
 	default:
 		return "unknown"
 	}

@@ -315,7 +315,10 @@ func waitUntilRefused(t *testing.T, url string) {
 }
 
 func TestServeCutsOffWhatDoesNotEnd(t *testing.T) {
-	w := newWorld(t, func(c *Config, _ *Deps) { c.HTTP.Drain = time.Millisecond })
+	w := newWorld(t, func(c *Config, _ *Deps) {
+		c.HTTP.Drain = time.Millisecond
+		c.RPC.WriteBudget = time.Minute // far more than the farewell takes
+	})
 	entered := make(chan struct{})
 	on(w.services, "user.Login", func(ctx context.Context, _ *user.LoginRequest) (*user.LoginResponse, error) {
 		close(entered)

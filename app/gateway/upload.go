@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +35,9 @@ const (
 	maxFields   = 32
 	maxField    = 8 << 10
 	maxEnvelope = 1 << 20
+
+	// stagingBuffer is how much of an upload is read and written at a time, in bytes.
+	stagingBuffer = 64 << 10
 
 	// drainTime bounds the reading of what a refused client still sends: many
 	// clients read no answer before they have sent everything.
@@ -107,7 +112,7 @@ func (s *stager) receive(w http.ResponseWriter, r *http.Request, from sender) (_
 		return nil, s.tooLarge()
 	}
 	bounded := http.MaxBytesReader(w, body, s.maxBytes+maxEnvelope)
-	r.Body = whole(bounded)
+	r.Body = whole(buffered(bounded))
 	form, err := r.MultipartReader()
 	if err != nil {
 		return nil, invalid("请使用表单上传视频", err)
@@ -127,6 +132,14 @@ func (s *stager) receive(w http.ResponseWriter, r *http.Request, from sender) (_
 		return nil, s.explain(err)
 	}
 	return u, nil
+}
+
+// buffered reads much at a time: the multipart reader asks for 4 KiB.
+func buffered(body io.ReadCloser) io.ReadCloser {
+	return struct {
+		io.Reader
+		io.Closer
+	}{bufio.NewReaderSize(body, stagingBuffer), body}
 }
 
 // whole makes a form that ends before its last boundary an error, which the
@@ -192,10 +205,11 @@ func (u *upload) readFile(part *multipart.Part) error {
 	if u.file, err = u.stager.create(); err != nil {
 		return err
 	}
-	if _, err := u.Write(head); err != nil {
+	staged := bufio.NewWriterSize(u, stagingBuffer)
+	if _, err := io.Copy(staged, io.MultiReader(bytes.NewReader(head), part)); err != nil {
 		return err
 	}
-	if _, err := io.CopyBuffer(u, part, make([]byte, 64<<10)); err != nil {
+	if err := staged.Flush(); err != nil {
 		return err
 	}
 	if _, err := u.file.Seek(0, io.SeekStart); err != nil {

@@ -29,29 +29,7 @@ func webHandler() http.Handler {
 	policy := fmt.Sprintf("default-src 'none'; script-src %s; style-src %s; connect-src 'self'; "+
 		"img-src 'self' data: http: https:; media-src 'self' http: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 		sourceHash(pageJS), sourceHash(pageCSS))
-	etag := fmt.Sprintf(`"%x"`, sha256.Sum256([]byte(page)))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		header := w.Header()
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			header.Set("Allow", "GET, HEAD")
-			writeFault(w, r, http.StatusMethodNotAllowed, "请求方法不正确")
-			return
-		}
-		header.Set("Content-Type", "text/html; charset=utf-8")
-		header.Set("Content-Security-Policy", policy)
-		header.Set("X-Content-Type-Options", "nosniff")
-		header.Set("Referrer-Policy", "no-referrer")
-		header.Set("Cache-Control", "no-cache")
-		header.Set("ETag", etag)
-		if r.Header.Get("If-None-Match") == etag {
-			w.WriteHeader(http.StatusNotModified)
-			return
-		}
-		if r.Method == http.MethodGet {
-			// An error means that the client has gone.
-			_, _ = w.Write([]byte(page))
-		}
-	})
+	return newStatic("text/html; charset=utf-8", policy, page)
 }
 
 // sourceHash returns how a policy names an inline script or style.

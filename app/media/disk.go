@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path"
 	"syscall"
@@ -20,6 +21,10 @@ const incoming = ".incoming"
 
 // abandoned is the age at which an unfinished file has certainly lost its writer.
 const abandoned = 24 * time.Hour
+
+// copiedAtOnce is how much of an object is copied before anybody asks whether it is
+// still wanted, in bytes.
+const copiedAtOnce = 1 << 20
 
 // Disk is a Store in a local folder. It survives the death of the process at any
 // point; it does not wait for the disk, so a power cut may lose the newest.
@@ -46,6 +51,12 @@ func NewDisk(dir string) (*Disk, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// Check returns why nothing can be stored or read at present, nil when it can.
+func (d *Disk) Check(context.Context) error {
+	_, err := d.root.Stat(incoming)
+	return FileError(err, "looking at the media folder")
 }
 
 // sweep removes files that a process which died left unfinished before a time.
@@ -93,7 +104,13 @@ func (d *Disk) write(ctx context.Context, name string, body io.Reader, size int6
 	if err != nil {
 		return err
 	}
-	_, err = io.CopyN(file, &bounded{ctx, body}, size)
+	for left := size; left > 0 && err == nil; {
+		var copied int64
+		if copied, err = io.CopyN(file, body, min(left, copiedAtOnce)); err == nil { // the kernel copies from file to file
+			err = ctx.Err()
+		}
+		left -= copied
+	}
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
@@ -141,6 +158,40 @@ func (d *Disk) Delete(_ context.Context, keys ...string) error {
 	return failed
 }
 
+// List implements Store.
+func (d *Disk) List(ctx context.Context) iter.Seq2[Info, error] {
+	return func(yield func(Info, error) bool) {
+		err := fs.WalkDir(d.root.FS(), ".", func(key string, entry fs.DirEntry, err error) error {
+			if err == nil {
+				err = ctx.Err()
+			}
+			var info fs.FileInfo
+			switch {
+			case err != nil:
+			case entry.IsDir() && key == incoming:
+				return fs.SkipDir
+			case entry.IsDir():
+				return nil
+			default:
+				info, err = entry.Info()
+			}
+			if errors.Is(err, fs.ErrNotExist) { // deleted meanwhile
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if ValidKey(key) && info.Mode().IsRegular() && !yield(Info{key, info.Size(), info.ModTime()}, nil) {
+				return fs.SkipAll
+			}
+			return nil
+		})
+		if err != nil {
+			yield(Info{}, FileError(err, "listing media"))
+		}
+	}
+}
+
 // diskObject embeds the file, so that the kernel can send it to a socket.
 type diskObject struct {
 	*os.File
@@ -151,19 +202,6 @@ type diskObject struct {
 func (o *diskObject) Size() int64         { return o.info.Size() }
 func (o *diskObject) ModTime() time.Time  { return o.info.ModTime() }
 func (o *diskObject) ContentType() string { return o.contentType }
-
-// bounded is a reader that ends with its context.
-type bounded struct {
-	ctx  context.Context
-	body io.Reader
-}
-
-func (b *bounded) Read(p []byte) (int, error) {
-	if err := b.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return b.body.Read(p)
-}
 
 // FileError gives an error of the file system its kind: a full disk and a process
 // out of files are loads that pass, everything else is ours.

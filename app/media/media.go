@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"time"
 
@@ -26,6 +27,16 @@ type Store interface {
 	Open(ctx context.Context, key string) (Object, error)
 	// Delete removes objects; missing ones are no error.
 	Delete(ctx context.Context, keys ...string) error
+	// List yields every object, in no order. One that is stored or deleted
+	// meanwhile may be missing. An error is the last thing it yields.
+	List(ctx context.Context) iter.Seq2[Info, error]
+}
+
+// Info is what is known of an object without opening it.
+type Info struct {
+	Key     string
+	Size    int64 // in bytes
+	ModTime time.Time
 }
 
 // Object is a stored blob. Close returns what cut its reading short, if anything

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"net/http"
 	"time"
 
@@ -82,6 +83,12 @@ func (s *S3) ensureBucket(ctx context.Context, region string) error {
 	return err
 }
 
+// Check returns why nothing can be stored or read at present, nil when it can.
+func (s *S3) Check(ctx context.Context) error {
+	_, err := s.client.BucketExists(ctx, s.bucket)
+	return s3Error(err, "looking at the bucket")
+}
+
 // Put implements Store.
 func (s *S3) Put(ctx context.Context, key string, body io.Reader, size int64, contentType string) error {
 	if err := checkKey(key); err != nil {
@@ -153,6 +160,24 @@ func (s *S3) Delete(ctx context.Context, keys ...string) error {
 		}
 	}
 	return failed
+}
+
+// List implements Store.
+func (s *S3) List(ctx context.Context) iter.Seq2[Info, error] {
+	return func(yield func(Info, error) bool) {
+		for object := range s.client.ListObjectsIter(ctx, s.bucket, minio.ListObjectsOptions{Recursive: true}) {
+			if object.Err != nil {
+				yield(Info{}, s3Error(object.Err, "listing media"))
+				return
+			}
+			if ValidKey(object.Key) && !yield(Info{object.Key, object.Size, object.LastModified}, nil) {
+				return
+			}
+		}
+		if err := ctx.Err(); err != nil { // the client ends its list as if it were complete
+			yield(Info{}, s3Error(err, "listing media"))
+		}
+	}
 }
 
 type s3Object struct {

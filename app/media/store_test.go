@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -46,6 +47,7 @@ func suite(t *testing.T, store media.Store) {
 		{"a broken body stores nothing", testBrokenBody},
 		{"a cancelled put stores nothing", testCancelled},
 		{"delete", testDelete},
+		{"list", testList},
 		{"concurrent puts of one key", testConcurrentPuts},
 		{"fetch", testFetch},
 	} {
@@ -185,6 +187,40 @@ func testDelete(t *testing.T, store media.Store) {
 	}
 	read(t, store, stays)
 	noError(t, store.Delete(t.Context()))
+}
+
+func testList(t *testing.T, store media.Store) {
+	want := map[string]int64{}
+	for i := range 5 {
+		key := media.NewKey([]string{"video", "cover"}[i%2], "mp4")
+		put(t, store, key, noise(i))
+		want[key] = int64(i)
+	}
+	seen := map[string]int64{}
+	for info, err := range store.List(t.Context()) {
+		noError(t, err)
+		if _, own := want[info.Key]; own { // other tests' objects are there too
+			seen[info.Key] = info.Size
+		}
+		if age := time.Since(info.ModTime); age < -time.Minute || age > 10*time.Minute {
+			t.Errorf("%s was stored %v ago", info.Key, age)
+		}
+	}
+	if !maps.Equal(seen, want) {
+		t.Errorf("listed %v, want %v", seen, want)
+	}
+	for range store.List(t.Context()) { // who has seen enough may leave
+		break
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	var last error
+	for _, err := range store.List(ended) {
+		last = err
+	}
+	if last == nil {
+		t.Error("a list that was called off ends as if it were complete")
+	}
 }
 
 // testConcurrentPuts checks that a reader sees one writer's bytes, all of them.

@@ -87,6 +87,12 @@ func (r *Etcd) start(task func()) bool {
 	return true
 }
 
+// Check returns why etcd can't be asked at present, nil when it can.
+func (r *Etcd) Check(ctx context.Context) error {
+	_, err := r.client.Get(ctx, r.prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+	return err
+}
+
 // Close deregisters what this process registered, ends all watchers and waits
 // until nothing of the registry runs. It takes at most a few seconds when etcd
 // is away.

@@ -14,7 +14,7 @@ const (
 	// reach it.
 	heldLife = 3 * time.Second
 	// heldFollows is how many users' follows an instance holds, maxHeld the longest
-	// of them: a set takes at most 4 KiB. Of those who follow more it asks the store.
+	// of them: one takes at most 8 KiB. Of those who follow more it asks the store.
 	heldFollows = 8192
 	maxHeld     = 512
 	// heldLists bounds the lists held, heldTimeout one loading.
@@ -28,10 +28,13 @@ type state struct {
 	version cache.Version
 }
 
-// follows are the users that somebody follows, in order, or not all of them.
+// follows are the users that somebody follows, or more than are held. Lists and
+// flags come from the same ones, so that nobody who saw a follow in one misses it in
+// the other while it is being made.
 type follows struct {
-	ids  []int64
-	more bool
+	latest []int64 // first
+	ids    []int64 // in order
+	more   bool
 }
 
 // flags returns whom each of the viewers follows of the users asked about.
@@ -68,18 +71,6 @@ func (f follows) among(users []int64) (followed []int64) {
 	return followed
 }
 
-// followed returns those of the users whom the viewer, if there is one, follows.
-func (s *Server) followed(ctx context.Context, viewer int64, users []int64) ([]int64, error) {
-	if viewer <= 0 || len(users) == 0 {
-		return nil, nil
-	}
-	answers, err := s.flags(ctx, []*pb.FlagsRequest_Viewer{{Id: viewer, UserIds: users}})
-	if err != nil {
-		return nil, err
-	}
-	return answers[0].UserIds, nil
-}
-
 // followsOf returns the viewers' follows as they are held. Without the cache nobody
 // knows whether those are up to date.
 func (s *Server) followsOf(ctx context.Context, viewers []int64) ([]follows, error) {
@@ -112,14 +103,14 @@ func (s *Server) loadFollows(ctx context.Context, of []state) (map[state]follows
 		return nil, err
 	}
 	ofUser := make(map[int64]follows, len(found))
-	for user, ids := range found {
-		slices.Sort(ids)
-		ids = slices.Compact(ids)
-		if len(ids) > maxHeld {
+	for user, latest := range found {
+		if len(latest) > maxHeld {
 			ofUser[user] = follows{more: true}
 			continue
 		}
-		ofUser[user] = follows{ids: slices.Clip(ids)}
+		ids := slices.Clone(latest)
+		slices.Sort(ids)
+		ofUser[user] = follows{latest: slices.Clip(latest), ids: ids}
 	}
 	sets := make(map[state]follows, len(of))
 	for _, key := range of {

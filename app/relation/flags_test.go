@@ -1,6 +1,7 @@
 package relation
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -101,12 +102,12 @@ func TestInstancesShowEachOthersFollows(t *testing.T) {
 			}
 			for i, s := range instances {
 				flags := flagsOf(t, s, ada, carol, bob, dave)
-				var followers pb.FollowersResponse
-				if err := s.Followers(t.Context(), &pb.FollowersRequest{UserId: bob, ViewerId: bob}, &followers); err != nil {
+				_, followers, _, err := lists(t.Context(), s, bob, 0)
+				if err != nil {
 					t.Fatal(err)
 				}
-				if !slices.Equal(flags, want) || slices.Contains(followers.UserIds, ada) != follow {
-					t.Errorf("after act %d, instance %d shows %v and followers %v", n, i, flags, followers.UserIds)
+				if !slices.Equal(flags, want) || slices.Contains(followers, ada) != follow {
+					t.Errorf("after act %d, instance %d shows %v and followers %v", n, i, flags, followers)
 				}
 			}
 		}
@@ -125,6 +126,36 @@ func TestFlagsOfOneWhoFollowsMany(t *testing.T) {
 		got := flagsOf(t, s, ada, 1500, bob, 1001, 1000)
 		if want := []int64{1500, 1001, 1000}; !slices.Equal(got, want) {
 			t.Errorf("got %v", got)
+		}
+	})
+}
+
+// Lists of several users tell each viewer whom of them they follow.
+func TestListsAreFlaggedForTheirViewers(t *testing.T) {
+	tables.Each(t, func(t *testing.T, db *gorm.DB) {
+		s := newServer(t, db)
+		for _, pair := range [][2]int64{{ada, bob}, {ada, carol}, {bob, carol}, {carol, bob}, {dave, bob}, {dave, carol}} {
+			mustAct(t, s, pair[0], pair[1], true)
+		}
+		in := &pb.ListsRequest{Lists: []*pb.ListsRequest_List{{UserId: ada, ViewerId: ada}, {UserId: ada, ViewerId: bob}, {UserId: ada}, {UserId: bob, ViewerId: dave}}}
+		var following, followers pb.ListsResponse
+		if err := errors.Join(s.Following(t.Context(), in, &following), s.Followers(t.Context(), in, &followers)); err != nil {
+			t.Fatal(err)
+		}
+		// Followers of ada: nobody; of bob: dave, carol, ada.
+		for i, want := range []struct{ following, followed, followers, followedOfThem []int64 }{
+			{[]int64{carol, bob}, []int64{carol, bob}, nil, nil},
+			{[]int64{carol, bob}, []int64{carol}, nil, nil},
+			{[]int64{carol, bob}, nil, nil, nil},
+			{[]int64{carol}, []int64{carol}, []int64{dave, carol, ada}, []int64{carol}},
+		} {
+			a, b := following.Lists[i], followers.Lists[i]
+			if !slices.Equal(a.UserIds, want.following) || !slices.Equal(a.FollowedIds, want.followed) {
+				t.Errorf("list %d: following %v, of whom followed %v; want %v", i, a.UserIds, a.FollowedIds, want)
+			}
+			if !slices.Equal(b.UserIds, want.followers) || !slices.Equal(b.FollowedIds, want.followedOfThem) {
+				t.Errorf("list %d: followers %v, of whom followed %v; want %v", i, b.UserIds, b.FollowedIds, want)
+			}
 		}
 	})
 }

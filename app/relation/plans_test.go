@@ -35,8 +35,9 @@ func TestQueriesUseIndexes(t *testing.T) {
 				}
 			}
 			flagsOf(t, s, ada, ada+1, ada+2)
-			ask(s.Following(t.Context(), &pb.FollowingRequest{UserId: ada}, &pb.FollowingResponse{}))
-			ask(s.Followers(t.Context(), &pb.FollowersRequest{UserId: ada}, &pb.FollowersResponse{}))
+			lists := &pb.ListsRequest{Lists: []*pb.ListsRequest_List{{UserId: ada}, {UserId: bob, ViewerId: ada}}}
+			ask(s.Following(t.Context(), lists, &pb.ListsResponse{}))
+			ask(s.Followers(t.Context(), lists, &pb.ListsResponse{}))
 			ask(s.Friends(t.Context(), &pb.FriendsRequest{UserId: ada}, &pb.FriendsResponse{}))
 			_, err := stats(t.Context(), s, ada, ada+1)
 			ask(err)

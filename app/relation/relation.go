@@ -4,12 +4,20 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"gorm.io/gorm"
 
 	"backbeat/app/cache"
 	"backbeat/app/id"
+	"backbeat/app/recount"
 	pb "backbeat/proto/relation"
 )
+
+// Counters are what counts follows.
+var Counters = []recount.Table{{Name: "follow_users", Key: "user_id", Columns: []recount.Column{
+	{Name: "follows", Of: "follows", By: "follower_id"},
+	{Name: "followers", Of: "follows", By: "followee_id"},
+}}}
 
 // Deps is what the service needs.
 type Deps struct {
@@ -19,6 +27,8 @@ type Deps struct {
 	Cache cache.Cache
 	Now   func() time.Time
 	Log   *slog.Logger
+	// Metrics may be nil.
+	Metrics prometheus.Registerer
 }
 
 // Server answers the RPCs of idl/relation.proto.
@@ -37,7 +47,8 @@ var _ pb.RelationHandler = (*Server)(nil)
 func New(deps Deps) *Server {
 	s := &Server{store: &store{db: deps.DB, ids: deps.IDs}, log: deps.Log}
 	s.versions = cache.NewVersions(deps.Cache, "relation:", deps.Now)
-	s.follows = cache.NewHeld(heldFollows, heldLife, deps.Now, s.loadFollows)
-	s.followers = cache.NewHeld(heldLists, heldLife, deps.Now, s.loadFollowers)
+	by := cache.NewCounters(deps.Metrics)
+	s.follows = cache.NewHeld(heldFollows, heldLife, deps.Now, s.loadFollows).Counted(by, "follows")
+	s.followers = cache.NewHeld(heldLists, heldLife, deps.Now, s.loadFollowers).Counted(by, "followers")
 	return s
 }

@@ -52,56 +52,105 @@ func (s *Server) Flags(ctx context.Context, in *pb.FlagsRequest, out *pb.FlagsRe
 	return err
 }
 
-// Following returns whom the user follows, latest first.
-func (s *Server) Following(ctx context.Context, in *pb.FollowingRequest, out *pb.FollowingResponse) error {
-	var err error
-	if out.UserIds, err = list(ctx, s.store.following, in.UserId, in.Limit); err != nil {
+// Following returns whom users follow, latest first.
+func (s *Server) Following(ctx context.Context, in *pb.ListsRequest, out *pb.ListsResponse) error {
+	return s.lists(ctx, s.latestFollowing, true, in, out)
+}
+
+// Followers returns who follows users, latest first.
+func (s *Server) Followers(ctx context.Context, in *pb.ListsRequest, out *pb.ListsResponse) error {
+	return s.lists(ctx, s.latestFollowers, false, in, out)
+}
+
+// lists answers with what read finds for each user, and whom of them the viewers
+// follow: everybody in a list of one's own following.
+func (s *Server) lists(ctx context.Context, read func(ctx context.Context, users []int64) ([][]int64, error), following bool, in *pb.ListsRequest, out *pb.ListsResponse) error {
+	if len(in.Lists) > batch.MaxLists {
+		return errs.New(errs.Invalid, "一次查询的数量过多")
+	}
+	users := make([]int64, len(in.Lists))
+	for i, asked := range in.Lists {
+		users[i] = asked.UserId
+	}
+	if err := batch.Check(users); err != nil || len(users) == 0 {
 		return err
 	}
-	if in.ViewerId == in.UserId {
-		out.FollowedIds = out.UserIds
+	found, err := read(ctx, users)
+	if err != nil {
+		return err
+	}
+	limit := batch.Limit(in.Limit, maxList)
+	out.Lists = make([]*pb.ListsResponse_List, len(users))
+	var looking []*pb.FlagsRequest_Viewer
+	var seen []*pb.ListsResponse_List
+	for i, ids := range found {
+		list := &pb.ListsResponse_List{UserIds: ids[:min(limit, len(ids))]}
+		out.Lists[i] = list
+		switch viewer := in.Lists[i].ViewerId; {
+		case following && viewer == users[i]:
+			list.FollowedIds = list.UserIds
+		case viewer > 0 && len(ids) > 0:
+			looking, seen = append(looking, &pb.FlagsRequest_Viewer{Id: viewer, UserIds: list.UserIds}), append(seen, list)
+		}
+	}
+	if len(looking) == 0 {
 		return nil
 	}
-	out.FollowedIds, err = s.followed(ctx, in.ViewerId, out.UserIds)
-	return err
-}
-
-// Followers returns who follows the user, latest first.
-func (s *Server) Followers(ctx context.Context, in *pb.FollowersRequest, out *pb.FollowersResponse) error {
-	var err error
-	if out.UserIds, err = list(ctx, s.latestFollowers, in.UserId, in.Limit); err != nil {
+	flags, err := s.flags(ctx, looking)
+	if err != nil {
 		return err
 	}
-	out.FollowedIds, err = s.followed(ctx, in.ViewerId, out.UserIds)
-	return err
+	for i, list := range seen {
+		list.FollowedIds = flags[i].UserIds
+	}
+	return nil
 }
 
-// latestFollowers returns the list held, as far as it is wanted.
-func (s *Server) latestFollowers(ctx context.Context, userID int64, limit int) ([]int64, error) {
-	versions, err := s.versions.Get(ctx, userID)
-	if err != nil { // the cache is away
-		return s.store.followers(ctx, userID, limit)
-	}
-	lists, err := s.followers.Get(ctx, state{userID, versions[0]})
+// latestFollowing returns the lists held, and reads those that are longer.
+func (s *Server) latestFollowing(ctx context.Context, users []int64) ([][]int64, error) {
+	sets, err := s.followsOf(ctx, users)
 	if err != nil {
 		return nil, err
 	}
-	return lists[0][:min(limit, len(lists[0]))], nil
+	lists := make([][]int64, len(users))
+	for i, user := range users {
+		lists[i] = sets[i].latest
+		if sets[i].more {
+			if lists[i], err = s.store.following(ctx, user, maxList); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return lists, nil
+}
+
+// latestFollowers returns the lists held. Without the cache nobody knows whether
+// those are up to date.
+func (s *Server) latestFollowers(ctx context.Context, users []int64) (lists [][]int64, err error) {
+	if versions, lost := s.versions.Get(ctx, users...); lost == nil {
+		states := make([]state, len(users))
+		for i, user := range users {
+			states[i] = state{user, versions[i]}
+		}
+		return s.followers.Get(ctx, states...)
+	}
+	lists = make([][]int64, len(users))
+	for i, user := range users {
+		if lists[i], err = s.store.followers(ctx, user, maxList); err != nil {
+			return nil, err
+		}
+	}
+	return lists, nil
 }
 
 // Friends returns who follows the user and is followed back, latest first.
 func (s *Server) Friends(ctx context.Context, in *pb.FriendsRequest, out *pb.FriendsResponse) error {
-	var err error
-	out.UserIds, err = list(ctx, s.store.friends, in.UserId, in.Limit)
-	return err
-}
-
-// list checks what the three lists are asked alike.
-func list(ctx context.Context, read func(ctx context.Context, userID int64, limit int) ([]int64, error), userID int64, limit int32) ([]int64, error) {
-	if err := batch.Check([]int64{userID}); err != nil {
-		return nil, err
+	if err := batch.Check([]int64{in.UserId}); err != nil {
+		return err
 	}
-	return read(ctx, userID, batch.Limit(limit, maxList))
+	var err error
+	out.UserIds, err = s.store.friends(ctx, in.UserId, batch.Limit(in.Limit, maxList))
+	return err
 }
 
 // Stats returns the counters of users.

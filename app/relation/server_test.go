@@ -82,17 +82,17 @@ func wantStat(t *testing.T, s *Server, viewerID, userID, follows, followers int6
 
 // lists returns the three lists of a user.
 func lists(ctx context.Context, s *Server, userID int64, limit int32) (following, followers, friends []int64, err error) {
-	var a pb.FollowingResponse
-	if err = s.Following(ctx, &pb.FollowingRequest{UserId: userID, Limit: limit}, &a); err != nil {
+	var a, b pb.ListsResponse
+	in := &pb.ListsRequest{Lists: []*pb.ListsRequest_List{{UserId: userID}}, Limit: limit}
+	if err = s.Following(ctx, in, &a); err != nil {
 		return
 	}
-	var b pb.FollowersResponse
-	if err = s.Followers(ctx, &pb.FollowersRequest{UserId: userID, Limit: limit}, &b); err != nil {
+	if err = s.Followers(ctx, in, &b); err != nil {
 		return
 	}
 	var c pb.FriendsResponse
 	err = s.Friends(ctx, &pb.FriendsRequest{UserId: userID, Limit: limit}, &c)
-	return a.UserIds, b.UserIds, c.UserIds, err
+	return a.Lists[0].UserIds, b.Lists[0].UserIds, c.UserIds, err
 }
 
 func wantLists(t *testing.T, s *Server, userID int64, limit int32, following, followers, friends []int64) {

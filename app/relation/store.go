@@ -1,6 +1,7 @@
 package relation
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"slices"
@@ -78,11 +79,11 @@ func (s *store) followed(ctx context.Context, viewerID int64, userIDs []int64) (
 	return ids, model.Wrap(err, "reading whom of %d users user %d follows", len(userIDs), viewerID)
 }
 
-// follows returns up to limit users whom each of the users follows, by user. One
-// may come twice.
+// follows returns up to limit users whom each of the users follows, by user, latest
+// first.
 func (s *store) follows(ctx context.Context, userIDs []int64, limit int) (map[int64][]int64, error) {
-	const part = "SELECT follower_id, followee_id FROM (SELECT follower_id, followee_id FROM follows WHERE follower_id = ? LIMIT ?) AS part"
-	found := make(map[int64][]int64, len(userIDs))
+	const part = "SELECT follower_id, followee_id, seq FROM (SELECT follower_id, followee_id, seq FROM follows WHERE follower_id = ? ORDER BY seq DESC, followee_id DESC LIMIT ?) AS part"
+	found := make(map[int64][]model.Follow, len(userIDs))
 	for users := range slices.Chunk(userIDs, maxUnion) {
 		users = batch.Padded(users)
 		args := make([]any, 0, 2*len(users))
@@ -97,20 +98,29 @@ func (s *store) follows(ctx context.Context, userIDs []int64, limit int) (map[in
 			return nil, model.Wrap(err, "reading whom %d users follow", len(users))
 		}
 	}
-	return found, nil
+	latest := make(map[int64][]int64, len(found))
+	for user, rows := range found { // a union is in no order, and padded
+		slices.SortFunc(rows, func(a, b model.Follow) int {
+			return cmp.Or(cmp.Compare(b.Seq, a.Seq), cmp.Compare(b.FolloweeID, a.FolloweeID))
+		})
+		for _, row := range slices.Compact(rows) {
+			latest[user] = append(latest[user], row.FolloweeID)
+		}
+	}
+	return latest, nil
 }
 
 // maxUnion bounds the parts of one statement.
 const maxUnion = 64
 
-func scanFollows(rows *sql.Rows, into map[int64][]int64) error {
+func scanFollows(rows *sql.Rows, into map[int64][]model.Follow) error {
 	defer rows.Close()
 	for rows.Next() {
-		var follower, followee int64
-		if err := rows.Scan(&follower, &followee); err != nil {
+		var row model.Follow
+		if err := rows.Scan(&row.FollowerID, &row.FolloweeID, &row.Seq); err != nil {
 			return err
 		}
-		into[follower] = append(into[follower], followee)
+		into[row.FollowerID] = append(into[row.FollowerID], row)
 	}
 	return rows.Err()
 }

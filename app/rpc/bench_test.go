@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/opentracing/opentracing-go"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
@@ -51,17 +52,19 @@ func BenchmarkCall(b *testing.B) {
 			return conn.Invoke(ctx, "/user.User/BatchGet", request, new(user.BatchGetResponse))
 		})
 	})
-	b.Run("backbeat", func(b *testing.B) {
-		r := memory(b)
-		serve(b, r, &users{batchGet: batchGet}, func(_ *ServerConfig, d *ServerDeps) {
-			d.Tracer, d.Log = opentracing.NoopTracer{}, slog.New(slog.DiscardHandler)
+	for name, metrics := range map[string]prometheus.Registerer{"backbeat": nil, "backbeat, measured": prometheus.NewRegistry()} {
+		b.Run(name, func(b *testing.B) {
+			r := memory(b)
+			serve(b, r, &users{batchGet: batchGet}, func(_ *ServerConfig, d *ServerDeps) {
+				d.Tracer, d.Log, d.Metrics = opentracing.NoopTracer{}, slog.New(slog.DiscardHandler), metrics
+			})
+			service, _ := dial(b, r, func(_ *ClientConfig, d *ClientDeps) { d.Metrics = metrics })
+			benchmark(b, func(ctx context.Context) error {
+				_, err := service.BatchGet(ctx, request)
+				return err
+			})
 		})
-		service, _ := dial(b, r)
-		benchmark(b, func(ctx context.Context) error {
-			_, err := service.BatchGet(ctx, request)
-			return err
-		})
-	})
+	}
 }
 
 func benchmark(b *testing.B, call func(context.Context) error) {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go-micro.dev/v4/client"
 	"go-micro.dev/v4/codec"
 	"go-micro.dev/v4/registry"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"backbeat/app/errs"
+	"backbeat/app/metrics"
 )
 
 // ClientConfig is how a client calls.
@@ -32,6 +34,8 @@ type ClientConfig struct {
 type ClientDeps struct {
 	Registry registry.Registry
 	Log      *slog.Logger
+	// Metrics may be nil.
+	Metrics prometheus.Registerer
 }
 
 // Client is a go-micro client for any number of services.
@@ -40,6 +44,8 @@ type Client struct {
 	registry registry.Registry
 	log      *slog.Logger
 	creds    credentials.TransportCredentials
+	// durations are those of calls.
+	durations *metrics.Durations[served]
 
 	routes sync.Map // "<service> <endpoint>" → route
 
@@ -52,6 +58,8 @@ type Client struct {
 type route struct {
 	conn   *grpc.ClientConn
 	method string
+	// name is the last part of method.
+	name string
 }
 
 // endpoint is what a route is known by.
@@ -65,7 +73,7 @@ func NewClient(cfg ClientConfig, deps ClientDeps) (*Client, error) {
 	}
 	cfg.Timeout = cmp.Or(cfg.Timeout, 5*time.Second)
 	return &Client{cfg: cfg, registry: deps.Registry, log: deps.Log, creds: creds,
-		conns: map[string]*grpc.ClientConn{}}, nil
+		durations: clientDurations(deps.Metrics), conns: map[string]*grpc.ClientConn{}}, nil
 }
 
 // NewRequest names a call: service "user", endpoint "User.BatchGet".
@@ -87,10 +95,12 @@ func (c *Client) Call(ctx context.Context, req client.Request, answer any, opts 
 	}
 	ctx, cancel := c.bounded(ctx, opts)
 	defer cancel()
-	if err := to.conn.Invoke(withOutgoing(ctx), to.method, req.Body(), answer); err != nil {
-		return errs.FromStatus(err)
+	start := time.Now()
+	if err = to.conn.Invoke(withOutgoing(ctx), to.method, req.Body(), answer); err != nil {
+		err = errs.FromStatus(err)
 	}
-	return nil
+	c.durations.Since(ctx, served{req.Service(), to.name, metrics.Code(err)}, start)
+	return err
 }
 
 // bounded gives ctx the deadline of the options, or the client's if it has none.
@@ -120,7 +130,7 @@ func (c *Client) route(e endpoint) (route, error) {
 	if err != nil {
 		return route{}, err
 	}
-	to := route{conn: conn, method: "/" + e.service + "." + service + "/" + method}
+	to := route{conn: conn, method: "/" + e.service + "." + service + "/" + method, name: method}
 	c.routes.Store(e, to)
 	return to, nil
 }

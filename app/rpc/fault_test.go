@@ -37,7 +37,7 @@ func run(t *testing.T, service user.UserService, callers int, name string, withi
 	for range callers {
 		l.callers.Go(func() {
 			for ctx.Err() == nil {
-				call, done := context.WithTimeout(context.Background(), within)
+				call, done := context.WithTimeout(Repeatable(context.Background()), within)
 				answer, err := service.Login(call, &user.LoginRequest{Name: name})
 				done()
 				l.count(answer, err)
@@ -122,18 +122,9 @@ func TestAHungInstanceIsPassedOverAndTakenBack(t *testing.T) {
 	l.more(t, 200, 1, 2)
 	must(t, hanging.Signal(syscall.SIGSTOP))
 	hung := time.Now()
-	// Three timeouts, and those that had been sent by then; after that it gets
-	// one probe a second.
-	harness.Eventually(t, 3*time.Second, func() error {
-		if l.failed.Load() < maxTimeouts {
-			return errors.New("no timeouts yet")
-		}
-		return nil
-	}, "timeouts")
-	if took := time.Since(hung); took > 1500*time.Millisecond {
-		t.Errorf("passed over only after %v", took)
-	}
+	// Were it not passed over, so many answers would take most of a minute.
 	l.more(t, 5000, 2)
+	// Some timeouts, and what had been sent by then; after that a probe a second.
 	if failed := l.failed.Load(); failed > maxTimeouts+callers+int64(time.Since(hung)/restFor) {
 		t.Errorf("%d calls failed in %v", failed, time.Since(hung))
 	}

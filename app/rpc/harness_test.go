@@ -81,13 +81,14 @@ func serve(tb testing.TB, r microregistry.Registry, h user.UserHandler, set ...f
 	return s
 }
 
-func dial(tb testing.TB, r microregistry.Registry, set ...func(*ClientConfig)) (user.UserService, *Client) {
+func dial(tb testing.TB, r microregistry.Registry, set ...func(*ClientConfig, *ClientDeps)) (user.UserService, *Client) {
 	tb.Helper()
 	var cfg ClientConfig
+	deps := ClientDeps{Registry: r, Log: harness.Logger(tb)}
 	for _, f := range set {
-		f(&cfg)
+		f(&cfg, &deps)
 	}
-	c, err := NewClient(cfg, ClientDeps{Registry: r, Log: harness.Logger(tb)})
+	c, err := NewClient(cfg, deps)
 	must(tb, err)
 	tb.Cleanup(func() { _ = c.Close() })
 	return user.NewUserService("user", c), c

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/opentracing/opentracing-go"
+	"github.com/prometheus/client_golang/prometheus"
 	"go-micro.dev/v4/registry"
 	"go-micro.dev/v4/server"
 	"google.golang.org/grpc"
@@ -21,6 +22,8 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+
+	"backbeat/app/metrics"
 )
 
 // ServerConfig is one instance of one service.
@@ -53,6 +56,8 @@ type ServerDeps struct {
 	Registry registry.Registry
 	Tracer   opentracing.Tracer
 	Log      *slog.Logger
+	// Metrics may be nil.
+	Metrics prometheus.Registerer
 }
 
 // Server is a go-micro server. Handlers are given to Handle before Start.
@@ -62,6 +67,8 @@ type Server struct {
 	tracer   opentracing.Tracer
 	log      *slog.Logger
 	id       string
+	// durations are those of calls.
+	durations *metrics.Durations[served]
 
 	grpc     *grpc.Server
 	health   *health.Server
@@ -100,11 +107,12 @@ func NewServer(cfg ServerConfig, deps ServerDeps) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, registry: deps.Registry, tracer: deps.Tracer, log: deps.Log,
-		id:       cfg.Name + "-" + rand.Text(),
-		maxCalls: int64(cmp.Or(cfg.MaxCalls, 4096)),
-		health:   health.NewServer(),
-		services: map[string]bool{},
-		failed:   make(chan error, 1),
+		id:        cfg.Name + "-" + rand.Text(),
+		durations: serverDurations(deps.Metrics),
+		maxCalls:  int64(cmp.Or(cfg.MaxCalls, 4096)),
+		health:    health.NewServer(),
+		services:  map[string]bool{},
+		failed:    make(chan error, 1),
 	}
 	s.grpc = grpc.NewServer(
 		grpc.Creds(creds),
@@ -142,7 +150,7 @@ func (s *Server) Handle(h server.Handler) error {
 	s.services[name] = true
 	desc := grpc.ServiceDesc{ServiceName: name, HandlerType: (*any)(nil)}
 	for _, m := range list {
-		m.call = s.wrap(name+"/"+m.name, m.call)
+		m.call = s.wrap(name, m.name, m.call)
 		desc.Methods = append(desc.Methods, m.desc())
 	}
 	s.grpc.RegisterService(&desc, h.Handler())

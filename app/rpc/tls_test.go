@@ -39,7 +39,7 @@ func TestMutualTLS(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			r := memory(t)
 			serve(t, r, loggingIn(7), func(c *ServerConfig, _ *ServerDeps) { c.TLS = row.server })
-			service, c := dial(t, r, func(c *ClientConfig) { c.TLS = row.client; c.Timeout = 3 * time.Second })
+			service, c := dial(t, r, func(c *ClientConfig, _ *ClientDeps) { c.TLS = row.client; c.Timeout = 3 * time.Second })
 			_, err := service.Login(t.Context(), &user.LoginRequest{})
 			if row.taken && err != nil || !row.taken && !errs.Is(err, errs.Unavailable) {
 				t.Errorf("got %v", err)
@@ -56,12 +56,12 @@ func TestCertificatesAreRenewedInPlace(t *testing.T) {
 	good := issue(t, ours, t.TempDir(), net.IPv4(127, 0, 0, 1))
 	r := memory(t)
 	serve(t, r, loggingIn(7), func(c *ServerConfig, _ *ServerDeps) { c.TLS = outdated })
-	before, _ := dial(t, r, func(c *ClientConfig) { c.TLS = good })
+	before, _ := dial(t, r, func(c *ClientConfig, _ *ClientDeps) { c.TLS = good })
 	if _, err := before.Login(t.Context(), &user.LoginRequest{}); err == nil {
 		t.Fatal("the wrong host was taken")
 	}
 	issue(t, ours, dir, net.IPv4(127, 0, 0, 1))
-	after, _ := dial(t, r, func(c *ClientConfig) { c.TLS = good })
+	after, _ := dial(t, r, func(c *ClientConfig, _ *ClientDeps) { c.TLS = good })
 	if _, err := after.Login(t.Context(), &user.LoginRequest{}); err != nil {
 		t.Error(err)
 	}

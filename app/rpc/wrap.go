@@ -11,14 +11,17 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"backbeat/app/errs"
+	"backbeat/app/metrics"
 	"backbeat/app/trace"
 )
 
 // wrap puts round a handler what every call gets. From the outside in: the
-// error becomes a status, the call gets metadata and span, its failure is
-// logged, it is admitted or refused, and a panic in it becomes an error.
-func (s *Server) wrap(endpoint string, call handle) handle {
-	return mapped(s.traced(endpoint, s.logged(endpoint, s.admitted(recovered(call)))))
+// error becomes a status, the call gets metadata and span, its time is measured,
+// its failure is logged, it is admitted or refused, and a panic in it becomes an
+// error.
+func (s *Server) wrap(service, method string, call handle) handle {
+	endpoint := service + "/" + method
+	return mapped(s.traced(endpoint, s.measured(method, s.logged(endpoint, s.admitted(recovered(call))))))
 }
 
 // mapped turns an error into the gRPC status that carries its kind and text.
@@ -45,6 +48,19 @@ func (s *Server) traced(endpoint string, next handle) handle {
 		defer span.Finish()
 		err := next(opentracing.ContextWithSpan(ctx, span), in, out)
 		trace.Fail(span, err)
+		return err
+	}
+}
+
+// measured observes how long the call takes.
+func (s *Server) measured(method string, next handle) handle {
+	if s.durations == nil {
+		return next
+	}
+	return func(ctx context.Context, in, out any) error {
+		start := time.Now()
+		err := next(ctx, in, out)
+		s.durations.Since(ctx, served{s.cfg.Name, method, metrics.Code(err)}, start)
 		return err
 	}
 }

@@ -28,6 +28,7 @@ import (
 	"backbeat/app/favorite"
 	"backbeat/app/media"
 	"backbeat/app/message"
+	"backbeat/app/password"
 	"backbeat/app/relation"
 	"backbeat/app/user"
 	"backbeat/app/video"
@@ -123,8 +124,10 @@ func (f *filling) run(ctx context.Context) error {
 }
 
 func (f *filling) register(ctx context.Context) (err error) {
+	passwords := password.New(password.Config{AtOnce: 1}, password.Deps{Log: f.Log})
+	defer passwords.Close()
 	c := newClock(f.now, 0)
-	f.users, err = user.Seed(ctx, user.Deps{DB: f.DB, IDs: c.ids, Now: c.read}, Password, spread(c, f.Users, f.plan.names()))
+	f.users, err = user.Seed(ctx, user.Deps{DB: f.DB, Passwords: passwords, IDs: c.ids, Now: c.read}, Password, spread(c, f.Users, f.plan.names()))
 	return err
 }
 

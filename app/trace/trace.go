@@ -112,6 +112,18 @@ func ID(ctx context.Context) string {
 	return ""
 }
 
+// SampledID returns the trace id of a span that somebody will see, "" otherwise and
+// for nil. It is what a metric's exemplar holds.
+func SampledID(span opentracing.Span) string {
+	if span == nil {
+		return ""
+	}
+	if sc, ours := span.Context().(jaeger.SpanContext); ours && sc.IsSampled() {
+		return sc.TraceID().String()
+	}
+	return ""
+}
+
 // Fail marks span as failed with err's kind and safe text: causes stay in the
 // log, since a trace is shown to more people. It does nothing when err is nil.
 func Fail(span opentracing.Span, err error) {

@@ -5,10 +5,7 @@
 //   - A name belongs to one account: names with the same text.Key are the same,
 //     and the table's unique key decides between racing registrations. The system
 //     account's name is taken from the start.
-//   - A password is kept only as an argon2id hash with its own salt, and the hash
-//     leaves this package in no answer.
+//   - A password is kept only as its hash, which leaves this package in no answer.
 //   - An unknown name, a wrong password and the system account, which has none,
 //     get the same answer after the same work.
-//   - Hashing is bounded: a flood of logins waits and is refused, and the rest of
-//     the process goes on.
 package user

@@ -15,7 +15,7 @@ import (
 // No query of the hot paths reads a table from end to end.
 func TestQueriesUseIndexes(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
-		ids, err := Seed(t.Context(), Deps{DB: db, IDs: id.NewGenerator(time.Now), Now: time.Now}, "pass1234", func(yield func(string) bool) {
+		ids, err := Seed(t.Context(), Deps{DB: db, Passwords: &quick{}, IDs: id.NewGenerator(time.Now), Now: time.Now}, "pass1234", func(yield func(string) bool) {
 			for n := range 3000 {
 				if !yield(fmt.Sprintf("user%04d", n)) {
 					return

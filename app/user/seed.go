@@ -22,7 +22,7 @@ func Empty(ctx context.Context, db *gorm.DB) (bool, error) {
 // guard nothing. Each is registered at what Deps.Now says when its turn comes. A
 // taken name is a Conflict.
 func Seed(ctx context.Context, deps Deps, password string, names iter.Seq[string]) ([]int64, error) {
-	hash, err := newHasher(1).hash(ctx, password)
+	hash, err := deps.Passwords.Hash(ctx, password)
 	if err != nil {
 		return nil, err
 	}

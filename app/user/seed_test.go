@@ -15,7 +15,7 @@ import (
 
 func TestSeededUsersLogIn(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
-		deps := Deps{DB: db, IDs: id.NewGenerator(time.Now), Now: time.Now}
+		deps := Deps{DB: db, Passwords: &quick{}, IDs: id.NewGenerator(time.Now), Now: time.Now}
 		if empty, err := Empty(t.Context(), db); err != nil || !empty {
 			t.Fatalf("a fresh database is empty: %t, %v", empty, err)
 		}
@@ -23,7 +23,7 @@ func TestSeededUsersLogIn(t *testing.T) {
 		if err != nil || len(ids) != 2 || ids[0] >= ids[1] {
 			t.Fatalf("got %v, %v", ids, err)
 		}
-		s := New(Config{Hashes: 1}, deps)
+		s := New(deps)
 		for name, want := range map[string]int64{"ann": ids[0], "BOB": ids[1]} {
 			if got, err := login(t, s, name, "pass1234"); err != nil || got != want {
 				t.Errorf("%s logs in as %d, %v; want %d", name, got, err, want)
@@ -43,7 +43,7 @@ func TestSeededUsersLogIn(t *testing.T) {
 
 func TestSeedRegistersAllOrNone(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
-		deps := Deps{DB: db, IDs: id.NewGenerator(time.Now), Now: time.Now}
+		deps := Deps{DB: db, Passwords: &quick{}, IDs: id.NewGenerator(time.Now), Now: time.Now}
 		for name, row := range map[string]struct {
 			names []string
 			want  errs.Kind

@@ -17,7 +17,7 @@ func (s *Server) Register(ctx context.Context, in *pb.RegisterRequest, out *pb.R
 	if err := check(name, in.Password); err != nil {
 		return err
 	}
-	hash, err := s.passwords.hash(ctx, in.Password)
+	hash, err := s.passwords.Hash(ctx, in.Password)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (s *Server) Login(ctx context.Context, in *pb.LoginRequest, out *pb.LoginRe
 	if err != nil {
 		return err
 	}
-	right, err := s.passwords.verify(ctx, in.Password, account.PasswordHash)
+	right, err := s.passwords.Verify(ctx, in.Password, account.PasswordHash)
 	if err != nil {
 		return err
 	}

@@ -100,6 +100,7 @@ func (w *Worker) transcodeLater(ctx context.Context, row *model.Video) error {
 	if err != nil {
 		return err
 	}
+	w.jobs.deferred.Inc()
 	return w.publisher.Publish(ctx, TranscodeQueue, message)
 }
 
@@ -122,6 +123,7 @@ func (w *Worker) publish(ctx context.Context, row *model.Video, dir string, info
 	}
 	won, err := w.store.publish(ctx, final, w.now().UnixMilli())
 	if won {
+		w.jobs.published.Inc()
 		w.log.InfoContext(ctx, "published an upload", "video", row.ID)
 	}
 	return err

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 
 	"backbeat/model"
 )
@@ -99,6 +98,11 @@ func (s store) works(ctx context.Context, users []int64, viewer int64) (map[int6
 // and one more work of its author. It reports false when the video had left
 // processing before.
 func (s store) publish(ctx context.Context, final *model.Video, now int64) (won bool, err error) {
+	return s.release(ctx, final, model.VideoProcessing, now)
+}
+
+// release is publish for a video in the state from.
+func (s store) release(ctx context.Context, final *model.Video, from model.VideoState, now int64) (won bool, err error) {
 	for attempt := range instants {
 		err = model.Transact(ctx, s.db, func(tx *gorm.DB) error {
 			at := now
@@ -109,7 +113,7 @@ func (s store) publish(ctx context.Context, final *model.Video, now int64) (won 
 				}
 				at = max(now, last+1)
 			}
-			won, err = publishAt(tx, final, at, now)
+			won, err = publishAt(tx, final, from, at, now)
 			return err
 		})
 		if !errors.Is(err, gorm.ErrDuplicatedKey) {
@@ -119,8 +123,8 @@ func (s store) publish(ctx context.Context, final *model.Video, now int64) (won 
 	return won && err == nil, model.Wrap(err, "publishing video %d", final.ID)
 }
 
-func publishAt(tx *gorm.DB, final *model.Video, at, now int64) (won bool, err error) {
-	updated := tx.Model(&model.Video{}).Where("id = ? AND state = ?", final.ID, model.VideoProcessing).
+func publishAt(tx *gorm.DB, final *model.Video, from model.VideoState, at, now int64) (won bool, err error) {
+	updated := tx.Model(&model.Video{}).Where("id = ? AND state = ?", final.ID, from).
 		Updates(map[string]any{
 			"state": model.VideoPublished, "published_at": at, "queued_at": now,
 			"play_key": final.PlayKey, "cover_key": final.CoverKey,
@@ -129,11 +133,11 @@ func publishAt(tx *gorm.DB, final *model.Video, at, now int64) (won bool, err er
 	if updated.Error != nil || updated.RowsAffected == 0 {
 		return false, updated.Error
 	}
-	one := clause.OnConflict{
-		Columns:   []clause.Column{{Name: "author_id"}},
-		DoUpdates: clause.Assignments(map[string]any{"works": gorm.Expr("video_authors.works + 1")}),
-	}
-	return true, tx.Clauses(one).Create(&model.VideoAuthor{AuthorID: final.AuthorID, Works: 1}).Error
+	return true, addWorks(tx, final.AuthorID, 1)
+}
+
+func addWorks(tx *gorm.DB, author, n int64) error {
+	return model.Grow(tx, []model.VideoAuthor{{AuthorID: author, Works: n}}, "video_authors", "author_id", "works")
 }
 
 // fail ends a video in processing with a reason for people. It reports false
@@ -158,7 +162,7 @@ func (s store) unqueued(ctx context.Context, created, queued int64, limit int) (
 func (s store) finished(ctx context.Context, before int64, limit int) ([]model.Video, error) {
 	var rows []model.Video
 	err := s.db.WithContext(ctx).Where("state IN ? AND queued_at BETWEEN 1 AND ?",
-		[]model.VideoState{model.VideoPublished, model.VideoFailed}, before).
+		[]model.VideoState{model.VideoPublished, model.VideoFailed, model.VideoHidden}, before).
 		Order("queued_at").Limit(limit).Find(&rows).Error
 	return rows, model.Wrap(err, "looking for originals to delete")
 }

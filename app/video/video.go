@@ -5,11 +5,14 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 	"gorm.io/gorm"
 
 	"backbeat/app/errs"
 	"backbeat/app/id"
+	"backbeat/app/recount"
+	"backbeat/model"
 	"backbeat/mq"
 	"backbeat/proto/event"
 	pb "backbeat/proto/video"
@@ -45,6 +48,11 @@ func readJob(kind string, message mq.Message) (int64, error) {
 	return asked.VideoId, nil
 }
 
+// Counters are what counts published videos.
+var Counters = []recount.Table{{Name: "video_authors", Key: "author_id", Columns: []recount.Column{
+	{Name: "works", Of: "videos", By: "author_id", Where: fmt.Sprintf("state = %d", model.VideoPublished)},
+}}}
+
 // Deps is what the service works with.
 type Deps struct {
 	DB    *gorm.DB
@@ -52,6 +60,8 @@ type Deps struct {
 	IDs   *id.Generator
 	Now   func() time.Time
 	Log   *slog.Logger
+	// Metrics may be nil.
+	Metrics prometheus.Registerer
 }
 
 // Server answers the RPCs of idl/video.proto.
@@ -67,5 +77,6 @@ var _ pb.VideoHandler = (*Server)(nil)
 
 // New returns the service, whose database has been migrated.
 func New(deps Deps) *Server {
+	measureUploads(deps.Metrics, store{deps.DB}, deps.Now)
 	return &Server{store: store{deps.DB}, queue: deps.Queue, ids: deps.IDs, now: deps.Now, log: deps.Log}
 }

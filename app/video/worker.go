@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 	"gorm.io/gorm"
@@ -43,6 +44,8 @@ type WorkerDeps struct {
 	Media     media.Store
 	Now       func() time.Time
 	Log       *slog.Logger
+	// Metrics may be nil.
+	Metrics prometheus.Registerer
 }
 
 // Worker persists the uploads that the queues bring and sweeps up behind
@@ -55,6 +58,7 @@ type Worker struct {
 	media     media.Store
 	now       func() time.Time
 	log       *slog.Logger
+	jobs      jobs
 
 	// Set by Run.
 	tools   *ffmpeg.Tools
@@ -65,7 +69,7 @@ type Worker struct {
 func NewWorker(cfg WorkerConfig, deps WorkerDeps) *Worker {
 	return &Worker{
 		cfg: cfg, store: store{deps.DB}, publisher: deps.Publisher, consumer: deps.Consumer,
-		media: deps.Media, now: deps.Now, log: deps.Log,
+		media: deps.Media, now: deps.Now, log: deps.Log, jobs: newJobs(deps.Metrics),
 	}
 }
 
@@ -137,7 +141,7 @@ func (w *Worker) handle(ctx context.Context, from lane, message mq.Message) erro
 		return err
 	}
 	switch row.State {
-	case model.VideoPublished:
+	case model.VideoPublished, model.VideoHidden:
 		return nil
 	case model.VideoFailed:
 		return w.notify(ctx, row)
@@ -184,6 +188,7 @@ func (w *Worker) fail(ctx context.Context, row *model.Video, reason string) erro
 	if err != nil || !won {
 		return err
 	}
+	w.jobs.failed.Inc()
 	if err := w.media.Delete(ctx, row.OriginalKey); err != nil {
 		w.log.WarnContext(ctx, "a later sweep will delete a failed upload", "video", row.ID, "error", err)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // Tool returns the path of a program of the modules in test/tools: versitygw,
-// all-in-one (Jaeger) or golangci-lint. A path in the variable of that name
+// all-in-one (Jaeger), manifests or golangci-lint. A path in the variable of that name
 // (VERSITYGW, JAEGER) wins, then a program in PATH (versitygw,
 // jaeger-all-in-one), then a build of our own. The first build on a machine
 // takes up to two minutes; Go's build cache keeps it, and processes that want
@@ -35,8 +35,11 @@ func Tool(ctx context.Context, name string) (string, error) {
 	// -n prints where the program lies instead of running it, after building it.
 	cmd := exec.CommandContext(ctx, "go", "tool", "-n", name)
 	cmd.Dir = filepath.Join(root, "test", "tools")
-	if name == "all-in-one" {
+	switch name {
+	case "all-in-one":
 		cmd.Dir = filepath.Join(cmd.Dir, "jaeger") // doesn't run with the others' newer OpenTelemetry
+	case "manifests":
+		cmd.Dir = filepath.Join(cmd.Dir, "manifests")
 	}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

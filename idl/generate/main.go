@@ -1,6 +1,7 @@
 // Command generate compiles idl/*.proto into proto/ without a protoc: the
 // compiler is a Go library and the two plugins are `tool` lines of go.mod, so a
-// machine needs nothing but Go. Run it from the module's root (make generate).
+// machine needs nothing but Go. Of idl/openapi.yaml it makes the collection that API
+// clients import. Run it from the module's root (make generate).
 package main
 
 import (
@@ -20,6 +21,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/pluginpb"
+
+	"backbeat/idl"
 )
 
 const (
@@ -75,7 +78,11 @@ func run(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	file, err := writeCollection(idl.OpenAPI)
+	if err != nil {
+		return fmt.Errorf("%s: %w", collectionPath, err)
+	}
+	return os.WriteFile(collectionPath, file, 0o644)
 }
 
 // inImportOrder lists every file after those it imports, as plugins expect.

@@ -26,9 +26,7 @@ const (
 
 type AddRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	UserId        int64                  `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	VideoId       int64                  `protobuf:"varint,2,opt,name=video_id,json=videoId,proto3" json:"video_id,omitempty"`
-	Content       string                 `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
+	Drafts        []*AddRequest_Draft    `protobuf:"bytes,4,rep,name=drafts,proto3" json:"drafts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -63,30 +61,17 @@ func (*AddRequest) Descriptor() ([]byte, []int) {
 	return file_comment_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *AddRequest) GetUserId() int64 {
+func (x *AddRequest) GetDrafts() []*AddRequest_Draft {
 	if x != nil {
-		return x.UserId
+		return x.Drafts
 	}
-	return 0
-}
-
-func (x *AddRequest) GetVideoId() int64 {
-	if x != nil {
-		return x.VideoId
-	}
-	return 0
-}
-
-func (x *AddRequest) GetContent() string {
-	if x != nil {
-		return x.Content
-	}
-	return ""
+	return nil
 }
 
 type AddResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Comment       *entity.Comment        `protobuf:"bytes,1,opt,name=comment,proto3" json:"comment,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each draft, in their order.
+	Comments      []*entity.Comment `protobuf:"bytes,2,rep,name=comments,proto3" json:"comments,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -121,9 +106,9 @@ func (*AddResponse) Descriptor() ([]byte, []int) {
 	return file_comment_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *AddResponse) GetComment() *entity.Comment {
+func (x *AddResponse) GetComments() []*entity.Comment {
 	if x != nil {
-		return x.Comment
+		return x.Comments
 	}
 	return nil
 }
@@ -517,18 +502,80 @@ func (x *CountsResponse) GetCounts() map[int64]int64 {
 	return nil
 }
 
+type AddRequest_Draft struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UserId        int64                  `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	VideoId       int64                  `protobuf:"varint,2,opt,name=video_id,json=videoId,proto3" json:"video_id,omitempty"`
+	Content       string                 `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddRequest_Draft) Reset() {
+	*x = AddRequest_Draft{}
+	mi := &file_comment_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddRequest_Draft) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddRequest_Draft) ProtoMessage() {}
+
+func (x *AddRequest_Draft) ProtoReflect() protoreflect.Message {
+	mi := &file_comment_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddRequest_Draft.ProtoReflect.Descriptor instead.
+func (*AddRequest_Draft) Descriptor() ([]byte, []int) {
+	return file_comment_proto_rawDescGZIP(), []int{0, 0}
+}
+
+func (x *AddRequest_Draft) GetUserId() int64 {
+	if x != nil {
+		return x.UserId
+	}
+	return 0
+}
+
+func (x *AddRequest_Draft) GetVideoId() int64 {
+	if x != nil {
+		return x.VideoId
+	}
+	return 0
+}
+
+func (x *AddRequest_Draft) GetContent() string {
+	if x != nil {
+		return x.Content
+	}
+	return ""
+}
+
 var File_comment_proto protoreflect.FileDescriptor
 
 const file_comment_proto_rawDesc = "" +
 	"\n" +
-	"\rcomment.proto\x12\acomment\x1a\fentity.proto\"Z\n" +
+	"\rcomment.proto\x12\acomment\x1a\fentity.proto\"\xa8\x01\n" +
 	"\n" +
-	"AddRequest\x12\x17\n" +
+	"AddRequest\x121\n" +
+	"\x06drafts\x18\x04 \x03(\v2\x19.comment.AddRequest.DraftR\x06drafts\x1aU\n" +
+	"\x05Draft\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\x03R\x06userId\x12\x19\n" +
 	"\bvideo_id\x18\x02 \x01(\x03R\avideoId\x12\x18\n" +
-	"\acontent\x18\x03 \x01(\tR\acontent\"8\n" +
-	"\vAddResponse\x12)\n" +
-	"\acomment\x18\x01 \x01(\v2\x0f.entity.CommentR\acomment\"b\n" +
+	"\acontent\x18\x03 \x01(\tR\acontentJ\x04\b\x01\x10\x02J\x04\b\x02\x10\x03J\x04\b\x03\x10\x04\"@\n" +
+	"\vAddResponse\x12+\n" +
+	"\bcomments\x18\x02 \x03(\v2\x0f.entity.CommentR\bcommentsJ\x04\b\x01\x10\x02\"b\n" +
 	"\rDeleteRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\x03R\x06userId\x12\x19\n" +
 	"\bvideo_id\x18\x02 \x01(\x03R\avideoId\x12\x1d\n" +
@@ -572,7 +619,7 @@ func file_comment_proto_rawDescGZIP() []byte {
 	return file_comment_proto_rawDescData
 }
 
-var file_comment_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_comment_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_comment_proto_goTypes = []any{
 	(*AddRequest)(nil),       // 0: comment.AddRequest
 	(*AddResponse)(nil),      // 1: comment.AddResponse
@@ -584,28 +631,30 @@ var file_comment_proto_goTypes = []any{
 	(*VersionsResponse)(nil), // 7: comment.VersionsResponse
 	(*CountsRequest)(nil),    // 8: comment.CountsRequest
 	(*CountsResponse)(nil),   // 9: comment.CountsResponse
-	nil,                      // 10: comment.CountsResponse.CountsEntry
-	(*entity.Comment)(nil),   // 11: entity.Comment
+	(*AddRequest_Draft)(nil), // 10: comment.AddRequest.Draft
+	nil,                      // 11: comment.CountsResponse.CountsEntry
+	(*entity.Comment)(nil),   // 12: entity.Comment
 }
 var file_comment_proto_depIdxs = []int32{
-	11, // 0: comment.AddResponse.comment:type_name -> entity.Comment
-	11, // 1: comment.ListResponse.comments:type_name -> entity.Comment
-	10, // 2: comment.CountsResponse.counts:type_name -> comment.CountsResponse.CountsEntry
-	0,  // 3: comment.Comment.Add:input_type -> comment.AddRequest
-	2,  // 4: comment.Comment.Delete:input_type -> comment.DeleteRequest
-	4,  // 5: comment.Comment.List:input_type -> comment.ListRequest
-	6,  // 6: comment.Comment.Versions:input_type -> comment.VersionsRequest
-	8,  // 7: comment.Comment.Counts:input_type -> comment.CountsRequest
-	1,  // 8: comment.Comment.Add:output_type -> comment.AddResponse
-	3,  // 9: comment.Comment.Delete:output_type -> comment.DeleteResponse
-	5,  // 10: comment.Comment.List:output_type -> comment.ListResponse
-	7,  // 11: comment.Comment.Versions:output_type -> comment.VersionsResponse
-	9,  // 12: comment.Comment.Counts:output_type -> comment.CountsResponse
-	8,  // [8:13] is the sub-list for method output_type
-	3,  // [3:8] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	10, // 0: comment.AddRequest.drafts:type_name -> comment.AddRequest.Draft
+	12, // 1: comment.AddResponse.comments:type_name -> entity.Comment
+	12, // 2: comment.ListResponse.comments:type_name -> entity.Comment
+	11, // 3: comment.CountsResponse.counts:type_name -> comment.CountsResponse.CountsEntry
+	0,  // 4: comment.Comment.Add:input_type -> comment.AddRequest
+	2,  // 5: comment.Comment.Delete:input_type -> comment.DeleteRequest
+	4,  // 6: comment.Comment.List:input_type -> comment.ListRequest
+	6,  // 7: comment.Comment.Versions:input_type -> comment.VersionsRequest
+	8,  // 8: comment.Comment.Counts:input_type -> comment.CountsRequest
+	1,  // 9: comment.Comment.Add:output_type -> comment.AddResponse
+	3,  // 10: comment.Comment.Delete:output_type -> comment.DeleteResponse
+	5,  // 11: comment.Comment.List:output_type -> comment.ListResponse
+	7,  // 12: comment.Comment.Versions:output_type -> comment.VersionsResponse
+	9,  // 13: comment.Comment.Counts:output_type -> comment.CountsResponse
+	9,  // [9:14] is the sub-list for method output_type
+	4,  // [4:9] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_comment_proto_init() }
@@ -619,7 +668,7 @@ func file_comment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_comment_proto_rawDesc), len(file_comment_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

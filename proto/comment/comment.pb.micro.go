@@ -31,9 +31,9 @@ var _ server.Option
 // Client API for Comment service
 
 type CommentService interface {
-	// Add writes a comment and returns it with its id. The caller has checked
-	// that the video exists. Invalid: content not of 1 to 1,024 runes, blank,
-	// with NUL or invalid UTF-8.
+	// Add writes comments of one author or several, all or none, and returns them
+	// with their ids. The caller has checked that the videos exist. Invalid: more than
+	// 100, or a content not of 1 to 1,024 runes, blank, with NUL or invalid UTF-8.
 	Add(ctx context.Context, in *AddRequest, opts ...client.CallOption) (*AddResponse, error)
 	// Delete removes a comment of this user under this video.
 	// NotFound: no such comment of this user under this video (also when
@@ -117,9 +117,9 @@ func (c *commentService) Counts(ctx context.Context, in *CountsRequest, opts ...
 // Server API for Comment service
 
 type CommentHandler interface {
-	// Add writes a comment and returns it with its id. The caller has checked
-	// that the video exists. Invalid: content not of 1 to 1,024 runes, blank,
-	// with NUL or invalid UTF-8.
+	// Add writes comments of one author or several, all or none, and returns them
+	// with their ids. The caller has checked that the videos exist. Invalid: more than
+	// 100, or a content not of 1 to 1,024 runes, blank, with NUL or invalid UTF-8.
 	Add(context.Context, *AddRequest, *AddResponse) error
 	// Delete removes a comment of this user under this video.
 	// NotFound: no such comment of this user under this video (also when

@@ -5,7 +5,7 @@
 // source: event.proto
 
 // Payloads of the queues. The queue message's type names the payload and its
-// version ("favorite.write/1"); a worker dead-letters a type it does not know.
+// version ("favorite.write/2"); a worker dead-letters a type it does not know.
 
 package event
 
@@ -24,8 +24,53 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// FavoriteWrite is one like or unlike on its way into the favorite tables,
-// type "favorite.write/1". Of two writes to the same (user, video) the higher
+// FavoriteWrites are likes and unlikes that were taken together, on their way into
+// the favorite tables, type "favorite.write/2".
+type FavoriteWrites struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Writes        []*FavoriteWrite       `protobuf:"bytes,1,rep,name=writes,proto3" json:"writes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FavoriteWrites) Reset() {
+	*x = FavoriteWrites{}
+	mi := &file_event_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FavoriteWrites) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FavoriteWrites) ProtoMessage() {}
+
+func (x *FavoriteWrites) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FavoriteWrites.ProtoReflect.Descriptor instead.
+func (*FavoriteWrites) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *FavoriteWrites) GetWrites() []*FavoriteWrite {
+	if x != nil {
+		return x.Writes
+	}
+	return nil
+}
+
+// FavoriteWrite is one of them. Of two writes to the same (user, video) the higher
 // version wins, in whatever order and however often they arrive.
 type FavoriteWrite struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -41,7 +86,7 @@ type FavoriteWrite struct {
 
 func (x *FavoriteWrite) Reset() {
 	*x = FavoriteWrite{}
-	mi := &file_event_proto_msgTypes[0]
+	mi := &file_event_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -53,7 +98,7 @@ func (x *FavoriteWrite) String() string {
 func (*FavoriteWrite) ProtoMessage() {}
 
 func (x *FavoriteWrite) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[0]
+	mi := &file_event_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -66,7 +111,7 @@ func (x *FavoriteWrite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FavoriteWrite.ProtoReflect.Descriptor instead.
 func (*FavoriteWrite) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{0}
+	return file_event_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *FavoriteWrite) GetUserId() int64 {
@@ -115,7 +160,7 @@ type VideoPublish struct {
 
 func (x *VideoPublish) Reset() {
 	*x = VideoPublish{}
-	mi := &file_event_proto_msgTypes[1]
+	mi := &file_event_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -127,7 +172,7 @@ func (x *VideoPublish) String() string {
 func (*VideoPublish) ProtoMessage() {}
 
 func (x *VideoPublish) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[1]
+	mi := &file_event_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -140,7 +185,7 @@ func (x *VideoPublish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VideoPublish.ProtoReflect.Descriptor instead.
 func (*VideoPublish) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{1}
+	return file_event_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *VideoPublish) GetVideoId() int64 {
@@ -166,7 +211,7 @@ type VideoFailed struct {
 
 func (x *VideoFailed) Reset() {
 	*x = VideoFailed{}
-	mi := &file_event_proto_msgTypes[2]
+	mi := &file_event_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -178,7 +223,7 @@ func (x *VideoFailed) String() string {
 func (*VideoFailed) ProtoMessage() {}
 
 func (x *VideoFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_event_proto_msgTypes[2]
+	mi := &file_event_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -191,7 +236,7 @@ func (x *VideoFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VideoFailed.ProtoReflect.Descriptor instead.
 func (*VideoFailed) Descriptor() ([]byte, []int) {
-	return file_event_proto_rawDescGZIP(), []int{2}
+	return file_event_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *VideoFailed) GetVideoId() int64 {
@@ -226,7 +271,9 @@ var File_event_proto protoreflect.FileDescriptor
 
 const file_event_proto_rawDesc = "" +
 	"\n" +
-	"\vevent.proto\x12\x05event\"\x90\x01\n" +
+	"\vevent.proto\x12\x05event\">\n" +
+	"\x0eFavoriteWrites\x12,\n" +
+	"\x06writes\x18\x01 \x03(\v2\x14.event.FavoriteWriteR\x06writes\"\x90\x01\n" +
 	"\rFavoriteWrite\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\x03R\x06userId\x12\x19\n" +
 	"\bvideo_id\x18\x02 \x01(\x03R\avideoId\x12\x1b\n" +
@@ -253,18 +300,20 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_event_proto_goTypes = []any{
-	(*FavoriteWrite)(nil), // 0: event.FavoriteWrite
-	(*VideoPublish)(nil),  // 1: event.VideoPublish
-	(*VideoFailed)(nil),   // 2: event.VideoFailed
+	(*FavoriteWrites)(nil), // 0: event.FavoriteWrites
+	(*FavoriteWrite)(nil),  // 1: event.FavoriteWrite
+	(*VideoPublish)(nil),   // 2: event.VideoPublish
+	(*VideoFailed)(nil),    // 3: event.VideoFailed
 }
 var file_event_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	1, // 0: event.FavoriteWrites.writes:type_name -> event.FavoriteWrite
+	1, // [1:1] is the sub-list for method output_type
+	1, // [1:1] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_event_proto_init() }
@@ -278,7 +327,7 @@ func file_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

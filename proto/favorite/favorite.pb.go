@@ -26,13 +26,8 @@ const (
 )
 
 type ActRequest struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	UserId  int64                  `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	VideoId int64                  `protobuf:"varint,2,opt,name=video_id,json=videoId,proto3" json:"video_id,omitempty"`
-	// Author of the video, whose total the like counts to.
-	AuthorId int64 `protobuf:"varint,3,opt,name=author_id,json=authorId,proto3" json:"author_id,omitempty"`
-	// True likes, false unlikes.
-	Liked         bool `protobuf:"varint,4,opt,name=liked,proto3" json:"liked,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Acts          []*ActRequest_Act      `protobuf:"bytes,5,rep,name=acts,proto3" json:"acts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -67,39 +62,18 @@ func (*ActRequest) Descriptor() ([]byte, []int) {
 	return file_favorite_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *ActRequest) GetUserId() int64 {
+func (x *ActRequest) GetActs() []*ActRequest_Act {
 	if x != nil {
-		return x.UserId
+		return x.Acts
 	}
-	return 0
-}
-
-func (x *ActRequest) GetVideoId() int64 {
-	if x != nil {
-		return x.VideoId
-	}
-	return 0
-}
-
-func (x *ActRequest) GetAuthorId() int64 {
-	if x != nil {
-		return x.AuthorId
-	}
-	return 0
-}
-
-func (x *ActRequest) GetLiked() bool {
-	if x != nil {
-		return x.Liked
-	}
-	return false
+	return nil
 }
 
 type ActResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// True when the state was already as asked: the answer's text differs, the
-	// outcome does not (API D1).
-	Already       bool `protobuf:"varint,1,opt,name=already,proto3" json:"already,omitempty"`
+	// For each act, in their order, whether the state was already as asked: the
+	// answer's text differs, the outcome does not (API D1).
+	Already       []bool `protobuf:"varint,2,rep,packed,name=already,proto3" json:"already,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -134,11 +108,11 @@ func (*ActResponse) Descriptor() ([]byte, []int) {
 	return file_favorite_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *ActResponse) GetAlready() bool {
+func (x *ActResponse) GetAlready() []bool {
 	if x != nil {
 		return x.Already
 	}
-	return false
+	return nil
 }
 
 type ListLikedRequest struct {
@@ -530,6 +504,76 @@ func (x *FlagsResponse) GetViewers() []*FlagsResponse_Viewer {
 	return nil
 }
 
+type ActRequest_Act struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	UserId  int64                  `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	VideoId int64                  `protobuf:"varint,2,opt,name=video_id,json=videoId,proto3" json:"video_id,omitempty"`
+	// Author of the video, whose total the like counts to.
+	AuthorId int64 `protobuf:"varint,3,opt,name=author_id,json=authorId,proto3" json:"author_id,omitempty"`
+	// True likes, false unlikes.
+	Liked         bool `protobuf:"varint,4,opt,name=liked,proto3" json:"liked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActRequest_Act) Reset() {
+	*x = ActRequest_Act{}
+	mi := &file_favorite_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActRequest_Act) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActRequest_Act) ProtoMessage() {}
+
+func (x *ActRequest_Act) ProtoReflect() protoreflect.Message {
+	mi := &file_favorite_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActRequest_Act.ProtoReflect.Descriptor instead.
+func (*ActRequest_Act) Descriptor() ([]byte, []int) {
+	return file_favorite_proto_rawDescGZIP(), []int{0, 0}
+}
+
+func (x *ActRequest_Act) GetUserId() int64 {
+	if x != nil {
+		return x.UserId
+	}
+	return 0
+}
+
+func (x *ActRequest_Act) GetVideoId() int64 {
+	if x != nil {
+		return x.VideoId
+	}
+	return 0
+}
+
+func (x *ActRequest_Act) GetAuthorId() int64 {
+	if x != nil {
+		return x.AuthorId
+	}
+	return 0
+}
+
+func (x *ActRequest_Act) GetLiked() bool {
+	if x != nil {
+		return x.Liked
+	}
+	return false
+}
+
 type FlagsRequest_Viewer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -540,7 +584,7 @@ type FlagsRequest_Viewer struct {
 
 func (x *FlagsRequest_Viewer) Reset() {
 	*x = FlagsRequest_Viewer{}
-	mi := &file_favorite_proto_msgTypes[12]
+	mi := &file_favorite_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -552,7 +596,7 @@ func (x *FlagsRequest_Viewer) String() string {
 func (*FlagsRequest_Viewer) ProtoMessage() {}
 
 func (x *FlagsRequest_Viewer) ProtoReflect() protoreflect.Message {
-	mi := &file_favorite_proto_msgTypes[12]
+	mi := &file_favorite_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -592,7 +636,7 @@ type FlagsResponse_Viewer struct {
 
 func (x *FlagsResponse_Viewer) Reset() {
 	*x = FlagsResponse_Viewer{}
-	mi := &file_favorite_proto_msgTypes[13]
+	mi := &file_favorite_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +648,7 @@ func (x *FlagsResponse_Viewer) String() string {
 func (*FlagsResponse_Viewer) ProtoMessage() {}
 
 func (x *FlagsResponse_Viewer) ProtoReflect() protoreflect.Message {
-	mi := &file_favorite_proto_msgTypes[13]
+	mi := &file_favorite_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -631,15 +675,17 @@ var File_favorite_proto protoreflect.FileDescriptor
 
 const file_favorite_proto_rawDesc = "" +
 	"\n" +
-	"\x0efavorite.proto\x12\bfavorite\"s\n" +
+	"\x0efavorite.proto\x12\bfavorite\"\xc0\x01\n" +
 	"\n" +
-	"ActRequest\x12\x17\n" +
+	"ActRequest\x12,\n" +
+	"\x04acts\x18\x05 \x03(\v2\x18.favorite.ActRequest.ActR\x04acts\x1al\n" +
+	"\x03Act\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\x03R\x06userId\x12\x19\n" +
 	"\bvideo_id\x18\x02 \x01(\x03R\avideoId\x12\x1b\n" +
 	"\tauthor_id\x18\x03 \x01(\x03R\bauthorId\x12\x14\n" +
-	"\x05liked\x18\x04 \x01(\bR\x05liked\"'\n" +
+	"\x05liked\x18\x04 \x01(\bR\x05likedJ\x04\b\x01\x10\x02J\x04\b\x02\x10\x03J\x04\b\x03\x10\x04J\x04\b\x04\x10\x05\"-\n" +
 	"\vActResponse\x12\x18\n" +
-	"\aalready\x18\x01 \x01(\bR\aalready\"A\n" +
+	"\aalready\x18\x02 \x03(\bR\aalreadyJ\x04\b\x01\x10\x02\"A\n" +
 	"\x10ListLikedRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\x03R\x06userId\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x05R\x05limit\"0\n" +
@@ -690,7 +736,7 @@ func file_favorite_proto_rawDescGZIP() []byte {
 	return file_favorite_proto_rawDescData
 }
 
-var file_favorite_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_favorite_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_favorite_proto_goTypes = []any{
 	(*ActRequest)(nil),           // 0: favorite.ActRequest
 	(*ActResponse)(nil),          // 1: favorite.ActResponse
@@ -702,31 +748,33 @@ var file_favorite_proto_goTypes = []any{
 	(*UserStat)(nil),             // 7: favorite.UserStat
 	(*FlagsRequest)(nil),         // 8: favorite.FlagsRequest
 	(*FlagsResponse)(nil),        // 9: favorite.FlagsResponse
-	nil,                          // 10: favorite.StatsResponse.VideosEntry
-	nil,                          // 11: favorite.StatsResponse.UsersEntry
-	(*FlagsRequest_Viewer)(nil),  // 12: favorite.FlagsRequest.Viewer
-	(*FlagsResponse_Viewer)(nil), // 13: favorite.FlagsResponse.Viewer
+	(*ActRequest_Act)(nil),       // 10: favorite.ActRequest.Act
+	nil,                          // 11: favorite.StatsResponse.VideosEntry
+	nil,                          // 12: favorite.StatsResponse.UsersEntry
+	(*FlagsRequest_Viewer)(nil),  // 13: favorite.FlagsRequest.Viewer
+	(*FlagsResponse_Viewer)(nil), // 14: favorite.FlagsResponse.Viewer
 }
 var file_favorite_proto_depIdxs = []int32{
-	10, // 0: favorite.StatsResponse.videos:type_name -> favorite.StatsResponse.VideosEntry
-	11, // 1: favorite.StatsResponse.users:type_name -> favorite.StatsResponse.UsersEntry
-	12, // 2: favorite.FlagsRequest.viewers:type_name -> favorite.FlagsRequest.Viewer
-	13, // 3: favorite.FlagsResponse.viewers:type_name -> favorite.FlagsResponse.Viewer
-	6,  // 4: favorite.StatsResponse.VideosEntry.value:type_name -> favorite.VideoStat
-	7,  // 5: favorite.StatsResponse.UsersEntry.value:type_name -> favorite.UserStat
-	0,  // 6: favorite.Favorite.Act:input_type -> favorite.ActRequest
-	2,  // 7: favorite.Favorite.ListLiked:input_type -> favorite.ListLikedRequest
-	4,  // 8: favorite.Favorite.Stats:input_type -> favorite.StatsRequest
-	8,  // 9: favorite.Favorite.Flags:input_type -> favorite.FlagsRequest
-	1,  // 10: favorite.Favorite.Act:output_type -> favorite.ActResponse
-	3,  // 11: favorite.Favorite.ListLiked:output_type -> favorite.ListLikedResponse
-	5,  // 12: favorite.Favorite.Stats:output_type -> favorite.StatsResponse
-	9,  // 13: favorite.Favorite.Flags:output_type -> favorite.FlagsResponse
-	10, // [10:14] is the sub-list for method output_type
-	6,  // [6:10] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	10, // 0: favorite.ActRequest.acts:type_name -> favorite.ActRequest.Act
+	11, // 1: favorite.StatsResponse.videos:type_name -> favorite.StatsResponse.VideosEntry
+	12, // 2: favorite.StatsResponse.users:type_name -> favorite.StatsResponse.UsersEntry
+	13, // 3: favorite.FlagsRequest.viewers:type_name -> favorite.FlagsRequest.Viewer
+	14, // 4: favorite.FlagsResponse.viewers:type_name -> favorite.FlagsResponse.Viewer
+	6,  // 5: favorite.StatsResponse.VideosEntry.value:type_name -> favorite.VideoStat
+	7,  // 6: favorite.StatsResponse.UsersEntry.value:type_name -> favorite.UserStat
+	0,  // 7: favorite.Favorite.Act:input_type -> favorite.ActRequest
+	2,  // 8: favorite.Favorite.ListLiked:input_type -> favorite.ListLikedRequest
+	4,  // 9: favorite.Favorite.Stats:input_type -> favorite.StatsRequest
+	8,  // 10: favorite.Favorite.Flags:input_type -> favorite.FlagsRequest
+	1,  // 11: favorite.Favorite.Act:output_type -> favorite.ActResponse
+	3,  // 12: favorite.Favorite.ListLiked:output_type -> favorite.ListLikedResponse
+	5,  // 13: favorite.Favorite.Stats:output_type -> favorite.StatsResponse
+	9,  // 14: favorite.Favorite.Flags:output_type -> favorite.FlagsResponse
+	11, // [11:15] is the sub-list for method output_type
+	7,  // [7:11] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_favorite_proto_init() }
@@ -740,7 +788,7 @@ func file_favorite_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_favorite_proto_rawDesc), len(file_favorite_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

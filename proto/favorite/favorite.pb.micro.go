@@ -32,10 +32,11 @@ var _ server.Option
 // Client API for Favorite service
 
 type FavoriteService interface {
-	// Act likes or unlikes a video. The caller has checked that the video exists
-	// and knows its author. Idempotent: repeating it changes nothing.
-	// Unavailable: neither queue, spool nor database took it; the outcome is
-	// unknown, it may still take effect, once.
+	// Act takes likes and unlikes of one viewer or several; of two for the same
+	// (user, video) the later one wins. The caller has checked that the videos exist
+	// and knows their authors. Idempotent: repeating it changes nothing. At most 100,
+	// else Invalid, and none is taken. Unavailable: neither queue, spool nor database
+	// took them all; the outcome of each is unknown, it may still take effect, once.
 	Act(ctx context.Context, in *ActRequest, opts ...client.CallOption) (*ActResponse, error)
 	// ListLiked returns ids of videos the user likes, latest like first,
 	// including likes of theirs that are still queued.
@@ -104,10 +105,11 @@ func (c *favoriteService) Flags(ctx context.Context, in *FlagsRequest, opts ...c
 // Server API for Favorite service
 
 type FavoriteHandler interface {
-	// Act likes or unlikes a video. The caller has checked that the video exists
-	// and knows its author. Idempotent: repeating it changes nothing.
-	// Unavailable: neither queue, spool nor database took it; the outcome is
-	// unknown, it may still take effect, once.
+	// Act takes likes and unlikes of one viewer or several; of two for the same
+	// (user, video) the later one wins. The caller has checked that the videos exist
+	// and knows their authors. Idempotent: repeating it changes nothing. At most 100,
+	// else Invalid, and none is taken. Unavailable: neither queue, spool nor database
+	// took them all; the outcome of each is unknown, it may still take effect, once.
 	Act(context.Context, *ActRequest, *ActResponse) error
 	// ListLiked returns ids of videos the user likes, latest like first,
 	// including likes of theirs that are still queued.

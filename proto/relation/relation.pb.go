@@ -129,31 +129,29 @@ func (x *ActResponse) GetAlready() bool {
 	return false
 }
 
-type FollowingRequest struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	UserId int64                  `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	// 1 to 1,000; 0 means 1,000 (API D7), here and below.
-	Limit int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
-	// Who looks, for the flags; 0 is anonymous.
-	ViewerId      int64 `protobuf:"varint,3,opt,name=viewer_id,json=viewerId,proto3" json:"viewer_id,omitempty"`
+type ListsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Lists []*ListsRequest_List   `protobuf:"bytes,1,rep,name=lists,proto3" json:"lists,omitempty"`
+	// Of each list, 1 to 1,000; 0 means 1,000 (API D7).
+	Limit         int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *FollowingRequest) Reset() {
-	*x = FollowingRequest{}
+func (x *ListsRequest) Reset() {
+	*x = ListsRequest{}
 	mi := &file_relation_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *FollowingRequest) String() string {
+func (x *ListsRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*FollowingRequest) ProtoMessage() {}
+func (*ListsRequest) ProtoMessage() {}
 
-func (x *FollowingRequest) ProtoReflect() protoreflect.Message {
+func (x *ListsRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_relation_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -165,55 +163,47 @@ func (x *FollowingRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use FollowingRequest.ProtoReflect.Descriptor instead.
-func (*FollowingRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use ListsRequest.ProtoReflect.Descriptor instead.
+func (*ListsRequest) Descriptor() ([]byte, []int) {
 	return file_relation_proto_rawDescGZIP(), []int{2}
 }
 
-func (x *FollowingRequest) GetUserId() int64 {
+func (x *ListsRequest) GetLists() []*ListsRequest_List {
 	if x != nil {
-		return x.UserId
+		return x.Lists
 	}
-	return 0
+	return nil
 }
 
-func (x *FollowingRequest) GetLimit() int32 {
+func (x *ListsRequest) GetLimit() int32 {
 	if x != nil {
 		return x.Limit
 	}
 	return 0
 }
 
-func (x *FollowingRequest) GetViewerId() int64 {
-	if x != nil {
-		return x.ViewerId
-	}
-	return 0
-}
-
-type FollowingResponse struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	UserIds []int64                `protobuf:"varint,1,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
-	// Those of them whom the viewer follows.
-	FollowedIds   []int64 `protobuf:"varint,2,rep,packed,name=followed_ids,json=followedIds,proto3" json:"followed_ids,omitempty"`
+type ListsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each list asked for, in their order.
+	Lists         []*ListsResponse_List `protobuf:"bytes,1,rep,name=lists,proto3" json:"lists,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *FollowingResponse) Reset() {
-	*x = FollowingResponse{}
+func (x *ListsResponse) Reset() {
+	*x = ListsResponse{}
 	mi := &file_relation_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *FollowingResponse) String() string {
+func (x *ListsResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*FollowingResponse) ProtoMessage() {}
+func (*ListsResponse) ProtoMessage() {}
 
-func (x *FollowingResponse) ProtoReflect() protoreflect.Message {
+func (x *ListsResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_relation_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -225,150 +215,30 @@ func (x *FollowingResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use FollowingResponse.ProtoReflect.Descriptor instead.
-func (*FollowingResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use ListsResponse.ProtoReflect.Descriptor instead.
+func (*ListsResponse) Descriptor() ([]byte, []int) {
 	return file_relation_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *FollowingResponse) GetUserIds() []int64 {
+func (x *ListsResponse) GetLists() []*ListsResponse_List {
 	if x != nil {
-		return x.UserIds
-	}
-	return nil
-}
-
-func (x *FollowingResponse) GetFollowedIds() []int64 {
-	if x != nil {
-		return x.FollowedIds
-	}
-	return nil
-}
-
-type FollowersRequest struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	UserId int64                  `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	Limit  int32                  `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
-	// Who looks, for the flags; 0 is anonymous.
-	ViewerId      int64 `protobuf:"varint,3,opt,name=viewer_id,json=viewerId,proto3" json:"viewer_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *FollowersRequest) Reset() {
-	*x = FollowersRequest{}
-	mi := &file_relation_proto_msgTypes[4]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *FollowersRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*FollowersRequest) ProtoMessage() {}
-
-func (x *FollowersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relation_proto_msgTypes[4]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use FollowersRequest.ProtoReflect.Descriptor instead.
-func (*FollowersRequest) Descriptor() ([]byte, []int) {
-	return file_relation_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *FollowersRequest) GetUserId() int64 {
-	if x != nil {
-		return x.UserId
-	}
-	return 0
-}
-
-func (x *FollowersRequest) GetLimit() int32 {
-	if x != nil {
-		return x.Limit
-	}
-	return 0
-}
-
-func (x *FollowersRequest) GetViewerId() int64 {
-	if x != nil {
-		return x.ViewerId
-	}
-	return 0
-}
-
-type FollowersResponse struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	UserIds []int64                `protobuf:"varint,1,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
-	// Those of them whom the viewer follows.
-	FollowedIds   []int64 `protobuf:"varint,2,rep,packed,name=followed_ids,json=followedIds,proto3" json:"followed_ids,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *FollowersResponse) Reset() {
-	*x = FollowersResponse{}
-	mi := &file_relation_proto_msgTypes[5]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *FollowersResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*FollowersResponse) ProtoMessage() {}
-
-func (x *FollowersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_relation_proto_msgTypes[5]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use FollowersResponse.ProtoReflect.Descriptor instead.
-func (*FollowersResponse) Descriptor() ([]byte, []int) {
-	return file_relation_proto_rawDescGZIP(), []int{5}
-}
-
-func (x *FollowersResponse) GetUserIds() []int64 {
-	if x != nil {
-		return x.UserIds
-	}
-	return nil
-}
-
-func (x *FollowersResponse) GetFollowedIds() []int64 {
-	if x != nil {
-		return x.FollowedIds
+		return x.Lists
 	}
 	return nil
 }
 
 type FriendsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	UserId        int64                  `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	Limit         int32                  `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	UserId int64                  `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// As above.
+	Limit         int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FriendsRequest) Reset() {
 	*x = FriendsRequest{}
-	mi := &file_relation_proto_msgTypes[6]
+	mi := &file_relation_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -380,7 +250,7 @@ func (x *FriendsRequest) String() string {
 func (*FriendsRequest) ProtoMessage() {}
 
 func (x *FriendsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relation_proto_msgTypes[6]
+	mi := &file_relation_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -393,7 +263,7 @@ func (x *FriendsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FriendsRequest.ProtoReflect.Descriptor instead.
 func (*FriendsRequest) Descriptor() ([]byte, []int) {
-	return file_relation_proto_rawDescGZIP(), []int{6}
+	return file_relation_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *FriendsRequest) GetUserId() int64 {
@@ -419,7 +289,7 @@ type FriendsResponse struct {
 
 func (x *FriendsResponse) Reset() {
 	*x = FriendsResponse{}
-	mi := &file_relation_proto_msgTypes[7]
+	mi := &file_relation_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -431,7 +301,7 @@ func (x *FriendsResponse) String() string {
 func (*FriendsResponse) ProtoMessage() {}
 
 func (x *FriendsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_relation_proto_msgTypes[7]
+	mi := &file_relation_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -444,7 +314,7 @@ func (x *FriendsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FriendsResponse.ProtoReflect.Descriptor instead.
 func (*FriendsResponse) Descriptor() ([]byte, []int) {
-	return file_relation_proto_rawDescGZIP(), []int{7}
+	return file_relation_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *FriendsResponse) GetUserIds() []int64 {
@@ -463,7 +333,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_relation_proto_msgTypes[8]
+	mi := &file_relation_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -475,7 +345,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relation_proto_msgTypes[8]
+	mi := &file_relation_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -488,7 +358,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_relation_proto_rawDescGZIP(), []int{8}
+	return file_relation_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StatsRequest) GetUserIds() []int64 {
@@ -507,7 +377,7 @@ type StatsResponse struct {
 
 func (x *StatsResponse) Reset() {
 	*x = StatsResponse{}
-	mi := &file_relation_proto_msgTypes[9]
+	mi := &file_relation_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -519,7 +389,7 @@ func (x *StatsResponse) String() string {
 func (*StatsResponse) ProtoMessage() {}
 
 func (x *StatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_relation_proto_msgTypes[9]
+	mi := &file_relation_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -532,7 +402,7 @@ func (x *StatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
 func (*StatsResponse) Descriptor() ([]byte, []int) {
-	return file_relation_proto_rawDescGZIP(), []int{9}
+	return file_relation_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StatsResponse) GetUsers() map[int64]*UserStat {
@@ -554,7 +424,7 @@ type UserStat struct {
 
 func (x *UserStat) Reset() {
 	*x = UserStat{}
-	mi := &file_relation_proto_msgTypes[10]
+	mi := &file_relation_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -566,7 +436,7 @@ func (x *UserStat) String() string {
 func (*UserStat) ProtoMessage() {}
 
 func (x *UserStat) ProtoReflect() protoreflect.Message {
-	mi := &file_relation_proto_msgTypes[10]
+	mi := &file_relation_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -579,7 +449,7 @@ func (x *UserStat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserStat.ProtoReflect.Descriptor instead.
 func (*UserStat) Descriptor() ([]byte, []int) {
-	return file_relation_proto_rawDescGZIP(), []int{10}
+	return file_relation_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UserStat) GetFollowCount() int64 {
@@ -605,7 +475,7 @@ type FlagsRequest struct {
 
 func (x *FlagsRequest) Reset() {
 	*x = FlagsRequest{}
-	mi := &file_relation_proto_msgTypes[11]
+	mi := &file_relation_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +487,7 @@ func (x *FlagsRequest) String() string {
 func (*FlagsRequest) ProtoMessage() {}
 
 func (x *FlagsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relation_proto_msgTypes[11]
+	mi := &file_relation_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +500,7 @@ func (x *FlagsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlagsRequest.ProtoReflect.Descriptor instead.
 func (*FlagsRequest) Descriptor() ([]byte, []int) {
-	return file_relation_proto_rawDescGZIP(), []int{11}
+	return file_relation_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *FlagsRequest) GetViewers() []*FlagsRequest_Viewer {
@@ -650,7 +520,7 @@ type FlagsResponse struct {
 
 func (x *FlagsResponse) Reset() {
 	*x = FlagsResponse{}
-	mi := &file_relation_proto_msgTypes[12]
+	mi := &file_relation_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -662,7 +532,7 @@ func (x *FlagsResponse) String() string {
 func (*FlagsResponse) ProtoMessage() {}
 
 func (x *FlagsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_relation_proto_msgTypes[12]
+	mi := &file_relation_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -675,12 +545,118 @@ func (x *FlagsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlagsResponse.ProtoReflect.Descriptor instead.
 func (*FlagsResponse) Descriptor() ([]byte, []int) {
-	return file_relation_proto_rawDescGZIP(), []int{12}
+	return file_relation_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FlagsResponse) GetViewers() []*FlagsResponse_Viewer {
 	if x != nil {
 		return x.Viewers
+	}
+	return nil
+}
+
+type ListsRequest_List struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	UserId int64                  `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// Who looks, for the flags; 0 is anonymous.
+	ViewerId      int64 `protobuf:"varint,2,opt,name=viewer_id,json=viewerId,proto3" json:"viewer_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListsRequest_List) Reset() {
+	*x = ListsRequest_List{}
+	mi := &file_relation_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListsRequest_List) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListsRequest_List) ProtoMessage() {}
+
+func (x *ListsRequest_List) ProtoReflect() protoreflect.Message {
+	mi := &file_relation_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListsRequest_List.ProtoReflect.Descriptor instead.
+func (*ListsRequest_List) Descriptor() ([]byte, []int) {
+	return file_relation_proto_rawDescGZIP(), []int{2, 0}
+}
+
+func (x *ListsRequest_List) GetUserId() int64 {
+	if x != nil {
+		return x.UserId
+	}
+	return 0
+}
+
+func (x *ListsRequest_List) GetViewerId() int64 {
+	if x != nil {
+		return x.ViewerId
+	}
+	return 0
+}
+
+type ListsResponse_List struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	UserIds []int64                `protobuf:"varint,1,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	// Those of them whom the viewer follows, in their order.
+	FollowedIds   []int64 `protobuf:"varint,2,rep,packed,name=followed_ids,json=followedIds,proto3" json:"followed_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListsResponse_List) Reset() {
+	*x = ListsResponse_List{}
+	mi := &file_relation_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListsResponse_List) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListsResponse_List) ProtoMessage() {}
+
+func (x *ListsResponse_List) ProtoReflect() protoreflect.Message {
+	mi := &file_relation_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListsResponse_List.ProtoReflect.Descriptor instead.
+func (*ListsResponse_List) Descriptor() ([]byte, []int) {
+	return file_relation_proto_rawDescGZIP(), []int{3, 0}
+}
+
+func (x *ListsResponse_List) GetUserIds() []int64 {
+	if x != nil {
+		return x.UserIds
+	}
+	return nil
+}
+
+func (x *ListsResponse_List) GetFollowedIds() []int64 {
+	if x != nil {
+		return x.FollowedIds
 	}
 	return nil
 }
@@ -720,7 +696,7 @@ func (x *FlagsRequest_Viewer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlagsRequest_Viewer.ProtoReflect.Descriptor instead.
 func (*FlagsRequest_Viewer) Descriptor() ([]byte, []int) {
-	return file_relation_proto_rawDescGZIP(), []int{11, 0}
+	return file_relation_proto_rawDescGZIP(), []int{9, 0}
 }
 
 func (x *FlagsRequest_Viewer) GetId() int64 {
@@ -772,7 +748,7 @@ func (x *FlagsResponse_Viewer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlagsResponse_Viewer.ProtoReflect.Descriptor instead.
 func (*FlagsResponse_Viewer) Descriptor() ([]byte, []int) {
-	return file_relation_proto_rawDescGZIP(), []int{12, 0}
+	return file_relation_proto_rawDescGZIP(), []int{10, 0}
 }
 
 func (x *FlagsResponse_Viewer) GetUserIds() []int64 {
@@ -793,19 +769,16 @@ const file_relation_proto_rawDesc = "" +
 	"\ttarget_id\x18\x02 \x01(\x03R\btargetId\x12\x16\n" +
 	"\x06follow\x18\x03 \x01(\bR\x06follow\"'\n" +
 	"\vActResponse\x12\x18\n" +
-	"\aalready\x18\x01 \x01(\bR\aalready\"^\n" +
-	"\x10FollowingRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\x03R\x06userId\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\x05R\x05limit\x12\x1b\n" +
-	"\tviewer_id\x18\x03 \x01(\x03R\bviewerId\"Q\n" +
-	"\x11FollowingResponse\x12\x19\n" +
-	"\buser_ids\x18\x01 \x03(\x03R\auserIds\x12!\n" +
-	"\ffollowed_ids\x18\x02 \x03(\x03R\vfollowedIds\"^\n" +
-	"\x10FollowersRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\x03R\x06userId\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\x05R\x05limit\x12\x1b\n" +
-	"\tviewer_id\x18\x03 \x01(\x03R\bviewerId\"Q\n" +
-	"\x11FollowersResponse\x12\x19\n" +
+	"\aalready\x18\x01 \x01(\bR\aalready\"\x95\x01\n" +
+	"\fListsRequest\x121\n" +
+	"\x05lists\x18\x01 \x03(\v2\x1b.relation.ListsRequest.ListR\x05lists\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\x1a<\n" +
+	"\x04List\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\x03R\x06userId\x12\x1b\n" +
+	"\tviewer_id\x18\x02 \x01(\x03R\bviewerId\"\x89\x01\n" +
+	"\rListsResponse\x122\n" +
+	"\x05lists\x18\x01 \x03(\v2\x1c.relation.ListsResponse.ListR\x05lists\x1aD\n" +
+	"\x04List\x12\x19\n" +
 	"\buser_ids\x18\x01 \x03(\x03R\auserIds\x12!\n" +
 	"\ffollowed_ids\x18\x02 \x03(\x03R\vfollowedIds\"?\n" +
 	"\x0eFriendsRequest\x12\x17\n" +
@@ -832,11 +805,11 @@ const file_relation_proto_rawDesc = "" +
 	"\rFlagsResponse\x128\n" +
 	"\aviewers\x18\x02 \x03(\v2\x1e.relation.FlagsResponse.ViewerR\aviewers\x1a#\n" +
 	"\x06Viewer\x12\x19\n" +
-	"\buser_ids\x18\x01 \x03(\x03R\auserIdsJ\x04\b\x01\x10\x022\xfe\x02\n" +
+	"\buser_ids\x18\x01 \x03(\x03R\auserIdsJ\x04\b\x01\x10\x022\xee\x02\n" +
 	"\bRelation\x122\n" +
-	"\x03Act\x12\x14.relation.ActRequest\x1a\x15.relation.ActResponse\x12D\n" +
-	"\tFollowing\x12\x1a.relation.FollowingRequest\x1a\x1b.relation.FollowingResponse\x12D\n" +
-	"\tFollowers\x12\x1a.relation.FollowersRequest\x1a\x1b.relation.FollowersResponse\x12>\n" +
+	"\x03Act\x12\x14.relation.ActRequest\x1a\x15.relation.ActResponse\x12<\n" +
+	"\tFollowing\x12\x16.relation.ListsRequest\x1a\x17.relation.ListsResponse\x12<\n" +
+	"\tFollowers\x12\x16.relation.ListsRequest\x1a\x17.relation.ListsResponse\x12>\n" +
 	"\aFriends\x12\x18.relation.FriendsRequest\x1a\x19.relation.FriendsResponse\x128\n" +
 	"\x05Stats\x12\x16.relation.StatsRequest\x1a\x17.relation.StatsResponse\x128\n" +
 	"\x05Flags\x12\x16.relation.FlagsRequest\x1a\x17.relation.FlagsResponseB\x19Z\x17backbeat/proto/relationb\x06proto3"
@@ -857,43 +830,45 @@ var file_relation_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_relation_proto_goTypes = []any{
 	(*ActRequest)(nil),           // 0: relation.ActRequest
 	(*ActResponse)(nil),          // 1: relation.ActResponse
-	(*FollowingRequest)(nil),     // 2: relation.FollowingRequest
-	(*FollowingResponse)(nil),    // 3: relation.FollowingResponse
-	(*FollowersRequest)(nil),     // 4: relation.FollowersRequest
-	(*FollowersResponse)(nil),    // 5: relation.FollowersResponse
-	(*FriendsRequest)(nil),       // 6: relation.FriendsRequest
-	(*FriendsResponse)(nil),      // 7: relation.FriendsResponse
-	(*StatsRequest)(nil),         // 8: relation.StatsRequest
-	(*StatsResponse)(nil),        // 9: relation.StatsResponse
-	(*UserStat)(nil),             // 10: relation.UserStat
-	(*FlagsRequest)(nil),         // 11: relation.FlagsRequest
-	(*FlagsResponse)(nil),        // 12: relation.FlagsResponse
+	(*ListsRequest)(nil),         // 2: relation.ListsRequest
+	(*ListsResponse)(nil),        // 3: relation.ListsResponse
+	(*FriendsRequest)(nil),       // 4: relation.FriendsRequest
+	(*FriendsResponse)(nil),      // 5: relation.FriendsResponse
+	(*StatsRequest)(nil),         // 6: relation.StatsRequest
+	(*StatsResponse)(nil),        // 7: relation.StatsResponse
+	(*UserStat)(nil),             // 8: relation.UserStat
+	(*FlagsRequest)(nil),         // 9: relation.FlagsRequest
+	(*FlagsResponse)(nil),        // 10: relation.FlagsResponse
+	(*ListsRequest_List)(nil),    // 11: relation.ListsRequest.List
+	(*ListsResponse_List)(nil),   // 12: relation.ListsResponse.List
 	nil,                          // 13: relation.StatsResponse.UsersEntry
 	(*FlagsRequest_Viewer)(nil),  // 14: relation.FlagsRequest.Viewer
 	(*FlagsResponse_Viewer)(nil), // 15: relation.FlagsResponse.Viewer
 }
 var file_relation_proto_depIdxs = []int32{
-	13, // 0: relation.StatsResponse.users:type_name -> relation.StatsResponse.UsersEntry
-	14, // 1: relation.FlagsRequest.viewers:type_name -> relation.FlagsRequest.Viewer
-	15, // 2: relation.FlagsResponse.viewers:type_name -> relation.FlagsResponse.Viewer
-	10, // 3: relation.StatsResponse.UsersEntry.value:type_name -> relation.UserStat
-	0,  // 4: relation.Relation.Act:input_type -> relation.ActRequest
-	2,  // 5: relation.Relation.Following:input_type -> relation.FollowingRequest
-	4,  // 6: relation.Relation.Followers:input_type -> relation.FollowersRequest
-	6,  // 7: relation.Relation.Friends:input_type -> relation.FriendsRequest
-	8,  // 8: relation.Relation.Stats:input_type -> relation.StatsRequest
-	11, // 9: relation.Relation.Flags:input_type -> relation.FlagsRequest
-	1,  // 10: relation.Relation.Act:output_type -> relation.ActResponse
-	3,  // 11: relation.Relation.Following:output_type -> relation.FollowingResponse
-	5,  // 12: relation.Relation.Followers:output_type -> relation.FollowersResponse
-	7,  // 13: relation.Relation.Friends:output_type -> relation.FriendsResponse
-	9,  // 14: relation.Relation.Stats:output_type -> relation.StatsResponse
-	12, // 15: relation.Relation.Flags:output_type -> relation.FlagsResponse
-	10, // [10:16] is the sub-list for method output_type
-	4,  // [4:10] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	11, // 0: relation.ListsRequest.lists:type_name -> relation.ListsRequest.List
+	12, // 1: relation.ListsResponse.lists:type_name -> relation.ListsResponse.List
+	13, // 2: relation.StatsResponse.users:type_name -> relation.StatsResponse.UsersEntry
+	14, // 3: relation.FlagsRequest.viewers:type_name -> relation.FlagsRequest.Viewer
+	15, // 4: relation.FlagsResponse.viewers:type_name -> relation.FlagsResponse.Viewer
+	8,  // 5: relation.StatsResponse.UsersEntry.value:type_name -> relation.UserStat
+	0,  // 6: relation.Relation.Act:input_type -> relation.ActRequest
+	2,  // 7: relation.Relation.Following:input_type -> relation.ListsRequest
+	2,  // 8: relation.Relation.Followers:input_type -> relation.ListsRequest
+	4,  // 9: relation.Relation.Friends:input_type -> relation.FriendsRequest
+	6,  // 10: relation.Relation.Stats:input_type -> relation.StatsRequest
+	9,  // 11: relation.Relation.Flags:input_type -> relation.FlagsRequest
+	1,  // 12: relation.Relation.Act:output_type -> relation.ActResponse
+	3,  // 13: relation.Relation.Following:output_type -> relation.ListsResponse
+	3,  // 14: relation.Relation.Followers:output_type -> relation.ListsResponse
+	5,  // 15: relation.Relation.Friends:output_type -> relation.FriendsResponse
+	7,  // 16: relation.Relation.Stats:output_type -> relation.StatsResponse
+	10, // 17: relation.Relation.Flags:output_type -> relation.FlagsResponse
+	12, // [12:18] is the sub-list for method output_type
+	6,  // [6:12] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_relation_proto_init() }

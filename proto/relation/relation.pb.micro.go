@@ -33,10 +33,11 @@ type RelationService interface {
 	// Act follows or unfollows. The caller has checked that the target exists.
 	// Idempotent. Invalid: following oneself. Forbidden: the system account.
 	Act(ctx context.Context, in *ActRequest, opts ...client.CallOption) (*ActResponse, error)
-	// Following returns whom the user follows, latest first.
-	Following(ctx context.Context, in *FollowingRequest, opts ...client.CallOption) (*FollowingResponse, error)
-	// Followers returns who follows the user, latest first.
-	Followers(ctx context.Context, in *FollowersRequest, opts ...client.CallOption) (*FollowersResponse, error)
+	// Following returns whom each of several users follows, latest first. At most 16
+	// lists, else Invalid, here and below.
+	Following(ctx context.Context, in *ListsRequest, opts ...client.CallOption) (*ListsResponse, error)
+	// Followers returns who follows each of several users, latest first.
+	Followers(ctx context.Context, in *ListsRequest, opts ...client.CallOption) (*ListsResponse, error)
 	// Friends returns users who follow the user and are followed back.
 	Friends(ctx context.Context, in *FriendsRequest, opts ...client.CallOption) (*FriendsResponse, error)
 	// Stats returns the counters of users, one entry for every id asked for. At
@@ -69,9 +70,9 @@ func (c *relationService) Act(ctx context.Context, in *ActRequest, opts ...clien
 	return out, nil
 }
 
-func (c *relationService) Following(ctx context.Context, in *FollowingRequest, opts ...client.CallOption) (*FollowingResponse, error) {
+func (c *relationService) Following(ctx context.Context, in *ListsRequest, opts ...client.CallOption) (*ListsResponse, error) {
 	req := c.c.NewRequest(c.name, "Relation.Following", in)
-	out := new(FollowingResponse)
+	out := new(ListsResponse)
 	err := c.c.Call(ctx, req, out, opts...)
 	if err != nil {
 		return nil, err
@@ -79,9 +80,9 @@ func (c *relationService) Following(ctx context.Context, in *FollowingRequest, o
 	return out, nil
 }
 
-func (c *relationService) Followers(ctx context.Context, in *FollowersRequest, opts ...client.CallOption) (*FollowersResponse, error) {
+func (c *relationService) Followers(ctx context.Context, in *ListsRequest, opts ...client.CallOption) (*ListsResponse, error) {
 	req := c.c.NewRequest(c.name, "Relation.Followers", in)
-	out := new(FollowersResponse)
+	out := new(ListsResponse)
 	err := c.c.Call(ctx, req, out, opts...)
 	if err != nil {
 		return nil, err
@@ -125,10 +126,11 @@ type RelationHandler interface {
 	// Act follows or unfollows. The caller has checked that the target exists.
 	// Idempotent. Invalid: following oneself. Forbidden: the system account.
 	Act(context.Context, *ActRequest, *ActResponse) error
-	// Following returns whom the user follows, latest first.
-	Following(context.Context, *FollowingRequest, *FollowingResponse) error
-	// Followers returns who follows the user, latest first.
-	Followers(context.Context, *FollowersRequest, *FollowersResponse) error
+	// Following returns whom each of several users follows, latest first. At most 16
+	// lists, else Invalid, here and below.
+	Following(context.Context, *ListsRequest, *ListsResponse) error
+	// Followers returns who follows each of several users, latest first.
+	Followers(context.Context, *ListsRequest, *ListsResponse) error
 	// Friends returns users who follow the user and are followed back.
 	Friends(context.Context, *FriendsRequest, *FriendsResponse) error
 	// Stats returns the counters of users, one entry for every id asked for. At
@@ -142,8 +144,8 @@ type RelationHandler interface {
 func RegisterRelationHandler(s server.Server, hdlr RelationHandler, opts ...server.HandlerOption) error {
 	type relation interface {
 		Act(ctx context.Context, in *ActRequest, out *ActResponse) error
-		Following(ctx context.Context, in *FollowingRequest, out *FollowingResponse) error
-		Followers(ctx context.Context, in *FollowersRequest, out *FollowersResponse) error
+		Following(ctx context.Context, in *ListsRequest, out *ListsResponse) error
+		Followers(ctx context.Context, in *ListsRequest, out *ListsResponse) error
 		Friends(ctx context.Context, in *FriendsRequest, out *FriendsResponse) error
 		Stats(ctx context.Context, in *StatsRequest, out *StatsResponse) error
 		Flags(ctx context.Context, in *FlagsRequest, out *FlagsResponse) error
@@ -163,11 +165,11 @@ func (h *relationHandler) Act(ctx context.Context, in *ActRequest, out *ActRespo
 	return h.RelationHandler.Act(ctx, in, out)
 }
 
-func (h *relationHandler) Following(ctx context.Context, in *FollowingRequest, out *FollowingResponse) error {
+func (h *relationHandler) Following(ctx context.Context, in *ListsRequest, out *ListsResponse) error {
 	return h.RelationHandler.Following(ctx, in, out)
 }
 
-func (h *relationHandler) Followers(ctx context.Context, in *FollowersRequest, out *FollowersResponse) error {
+func (h *relationHandler) Followers(ctx context.Context, in *ListsRequest, out *ListsResponse) error {
 	return h.RelationHandler.Followers(ctx, in, out)
 }
 

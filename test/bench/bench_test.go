@@ -34,7 +34,7 @@ func address(t *testing.T, h http.Handler) string {
 // once drives n requests over a connection.
 func once(t *testing.T, addr string, n int, r request) tally {
 	t.Helper()
-	return drive(t.Context(), load{addr, 1, time.Hour, limited(func() (request, bool) { return r, true }, n)})
+	return drive(t.Context(), load{addr: addr, connections: 1, length: time.Hour, next: limited(func() (request, bool) { return r, true }, n)})
 }
 
 func TestDriverTellsGoodAnswersFromBad(t *testing.T) {

@@ -27,12 +27,24 @@ type request struct {
 type source func() (r request, more bool)
 
 // load is a closed loop: each connection sends its next request when the last one
-// was answered.
+// was answered. With a rate, of requests a second over all connections, it is an
+// open one: each request is due at a time, and late ones count from then.
 type load struct {
 	addr        string
 	connections int
 	length      time.Duration
 	next        source
+	rate        float64
+	// dialed are connections to begin with, nil for none.
+	dialed []*connection
+}
+
+// due returns when a connection, which has sent so many, sends its next request.
+func (l load) due(start time.Time, connection, sent int) time.Time {
+	if l.rate == 0 {
+		return time.Now()
+	}
+	return start.Add(time.Duration(float64(sent*l.connections+connection) / l.rate * float64(time.Second)))
 }
 
 // patience bounds the wait for an answer after the load's end.
@@ -52,11 +64,14 @@ type tally struct {
 
 // drive sends the load and returns when the last request is answered.
 func drive(ctx context.Context, l load) tally {
+	if l.dialed == nil {
+		l.dialed = make([]*connection, l.connections)
+	}
 	start := time.Now()
 	tallies := make([]tally, l.connections)
 	var group sync.WaitGroup
 	for i := range tallies {
-		group.Go(func() { tallies[i].send(ctx, l, start.Add(l.length)) })
+		group.Go(func() { tallies[i].send(ctx, l, i, start) })
 	}
 	group.Wait()
 	all := tally{took: time.Since(start)}
@@ -73,10 +88,16 @@ func drive(ctx context.Context, l load) tally {
 
 // send is one connection's share of a load. It connects anew after an error of
 // the connection.
-func (t *tally) send(ctx context.Context, l load, end time.Time) {
-	var c *connection
+func (t *tally) send(ctx context.Context, l load, connection int, start time.Time) {
+	end := start.Add(l.length)
+	c := l.dialed[connection]
 	defer func() { c.close() }()
-	for begun := time.Now(); begun.Before(end) && ctx.Err() == nil; {
+	for sent := 0; ctx.Err() == nil; sent++ {
+		begun := l.due(start, connection, sent)
+		if !begun.Before(end) {
+			return
+		}
+		time.Sleep(time.Until(begun))
 		r, more := l.next()
 		if !more {
 			return
@@ -87,12 +108,12 @@ func (t *tally) send(ctx context.Context, l load, end time.Time) {
 				t.fail(err)
 				return // nobody listens
 			}
-			begun = time.Now()
+			if l.rate == 0 {
+				begun = time.Now()
+			}
 		}
 		degraded, err := c.ask(r.bytes)
-		now := time.Now()
-		t.latencies = append(t.latencies, now.Sub(begun))
-		begun = now
+		t.latencies = append(t.latencies, time.Since(begun))
 		if degraded {
 			t.degraded++
 		}

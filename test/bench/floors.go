@@ -101,7 +101,7 @@ func (f *floors) measure(ctx context.Context, connections int, length time.Durat
 		if err != nil {
 			return measured, err
 		}
-		t := drive(ctx, load{one.addr, connections, length, func() (request, bool) { return ask, true }})
+		t := drive(ctx, load{addr: one.addr, connections: connections, length: length, next: func() (request, bool) { return ask, true }})
 		after, err := read(one.members)
 		if err := errors.Join(err, t.fault, ctx.Err()); err != nil {
 			return measured, fmt.Errorf("a floor: %w", err)

@@ -42,8 +42,7 @@ func command(args []string) error {
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
 		return errors.New("usage: bench [flags], or bench compare OLD.json NEW.json")
 	}
-	chosen := choose(*only)
-	if len(chosen) == 0 {
+	if len(choose(*only)) == 0 && !strings.Contains(crowdName, *only) {
 		return fmt.Errorf("no row holds %q", *only)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -52,7 +51,7 @@ func command(args []string) error {
 		Machine: fmt.Sprintf("%d × %s", runtime.NumCPU(), processor()), Began: time.Now().UTC().Format(time.RFC3339),
 		Seed: strings.Fields(*seed), Seconds: *seconds,
 	}
-	if err := result.run(ctx, chosen, *role); err != nil {
+	if err := result.run(ctx, *only, *role); err != nil {
 		return err
 	}
 	return errors.Join(result.print(os.Stdout), result.keep())
@@ -68,7 +67,7 @@ func choose(only string) (chosen []row) {
 }
 
 // run starts everything and measures the rows.
-func (result *Result) run(ctx context.Context, chosen []row, profile string) (err error) {
+func (result *Result) run(ctx context.Context, only, profile string) (err error) {
 	if err := local.Install(ctx, local.ClusterPackages...); err != nil {
 		return err
 	}
@@ -93,11 +92,13 @@ func (result *Result) run(ctx context.Context, chosen []row, profile string) (er
 		return err
 	}
 	result.rest(b.idle)
-	return result.measure(ctx, b, chosen)
+	return result.measure(ctx, b, only)
 }
 
-// measure measures each row between the floors of the last row's end and its own.
-func (result *Result) measure(ctx context.Context, b *bench, chosen []row) error {
+// measure measures each row whose name holds only, between the floors of the last
+// row's end and its own.
+func (result *Result) measure(ctx context.Context, b *bench, only string) error {
+	chosen := choose(only)
 	before, err := b.floors.measure(ctx, many, floorFor)
 	if err != nil {
 		return err
@@ -120,6 +121,24 @@ func (result *Result) measure(ctx context.Context, b *bench, chosen []row) error
 		result.Floors.RPC += around.RPC / float64(len(chosen))
 		before = after
 	}
+	if !strings.Contains(crowdName, only) {
+		return nil
+	}
+	fmt.Fprintln(os.Stderr, "a crowd of", phones)
+	crowd, err := b.crowd(ctx)
+	if err != nil {
+		return fmt.Errorf("a crowd of %d: %w", phones, err)
+	}
+	after, err := b.floors.measure(ctx, many, floorFor)
+	if err != nil {
+		return err
+	}
+	around := before.mean(after)
+	crowd.judge(row{}, around)
+	if len(chosen) == 0 {
+		result.Floors = around
+	}
+	result.Crowd = []Row{crowd}
 	return nil
 }
 

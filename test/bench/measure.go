@@ -26,10 +26,7 @@ const (
 
 // apart are spent beside the goals, which are about our processes, MariaDB, Redis
 // and RabbitMQ: discovery and traces, ffmpeg's work, and the hashing of passwords.
-var apart = map[string]bool{"etcd": true, "jaeger": true, "ffmpeg": true, argon2: true}
-
-// argon2 is the name that hashing goes by.
-const argon2 = "argon2id"
+var apart = map[string]bool{"etcd": true, "jaeger": true, "ffmpeg": true, "argon2id": true}
 
 // bench is one run.
 type bench struct {
@@ -121,12 +118,13 @@ func (b *bench) measure(ctx context.Context, r row) (crowd, handful Row, err err
 // counts as an error of the second; its calls are counted in traces of the first.
 func (b *bench) warmed(ctx context.Context, r row, next source, connections int) (Row, error) {
 	var traced sampler
-	drive(ctx, load{b.world.addr, connections, warmFor, limited(traced.mark(next), r.most/4)})
+	drive(ctx, load{addr: b.world.addr, connections: connections, length: warmFor, next: limited(traced.mark(next), r.most/4)})
 	missing, err := b.world.settle(ctx)
 	if err != nil {
 		return Row{}, err
 	}
-	result, err := b.load(ctx, r, next, connections)
+	length := time.Duration(b.seconds * float64(time.Second))
+	result, err := b.load(ctx, r, load{addr: b.world.addr, connections: connections, length: length, next: limited(next, r.most)})
 	if err != nil {
 		return result, err
 	}
@@ -150,23 +148,16 @@ func limited(next source, most int) source {
 }
 
 // load drives a row and counts until all that it caused is done.
-func (b *bench) load(ctx context.Context, r row, next source, connections int) (result Row, err error) {
-	length := time.Duration(b.seconds * float64(time.Second))
-	var shown, hashing *profile
-	if b.profile != "" && connections == many {
-		shown = startProfile(ctx, b.part(b.profile), filepath.Join(out, file(r.name)+"-"+b.profile+".pprof"), length)
-	}
-	switch {
-	case r.hashes && b.profile == "user" && shown != nil: // a process has one profile at a time
-		hashing = shown
-	case r.hashes:
-		hashing = startProfile(ctx, b.part("user"), filepath.Join(b.world.dir, "user.pprof"), length)
+func (b *bench) load(ctx context.Context, r row, l load) (result Row, err error) {
+	var shown *profile
+	if b.profile != "" && l.connections == many {
+		shown = startProfile(ctx, b.part(b.profile), filepath.Join(out, file(r.name)+"-"+b.profile+".pprof"), l.length)
 	}
 	before, err := b.read(ctx)
 	if err != nil {
 		return result, err
 	}
-	t := drive(ctx, load{b.world.addr, connections, length, limited(next, r.most)})
+	t := drive(ctx, l)
 	missing, err := b.world.settle(ctx)
 	if err != nil {
 		return result, err
@@ -182,15 +173,7 @@ func (b *bench) load(ctx context.Context, r row, next source, connections int) (
 			return result, err
 		}
 	}
-	if hashing != nil {
-		share, err := hashing.share(ctx, "argon2")
-		if err != nil {
-			return result, err
-		}
-		spent[argon2] = time.Duration(share * float64(spent["user"]))
-		spent["user"] -= spent[argon2]
-	}
-	result.fill(r, connections, t, spent, between.counts.beyond(b.idle.counts, between.took, b.idle.took))
+	result.fill(r, l.connections, t, spent, between.counts.beyond(b.idle.counts, between.took, b.idle.took))
 	result.lose(missing)
 	result.Others = rounded(between.others())
 	result.GatewayMB, err = memory(b.part("gateway").PIDs()[0])

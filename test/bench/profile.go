@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -59,31 +58,6 @@ func (p *profile) top(ctx context.Context) ([]string, error) {
 	_, table, _ := strings.Cut(printed, "flat%")
 	_, table, _ = strings.Cut(table, "\n")
 	return append([]string{"go tool pprof " + p.path}, strings.FieldsFunc(table, func(r rune) bool { return r == '\n' })...), nil
-}
-
-var accounting = regexp.MustCompile(`accounting for ([0-9.]+(?:ms)?), .* of ([0-9.]+(?:ms)?) total`)
-
-// share waits for the profile and returns how much of it has a function in its
-// stack whose name holds the word.
-func (p *profile) share(ctx context.Context, word string) (float64, error) {
-	printed, err := p.print(ctx, "-ignore="+word, "-nodefraction=0", "-nodecount=100000")
-	if err != nil {
-		return 0, err
-	}
-	found := accounting.FindStringSubmatch(printed)
-	if found == nil {
-		return 0, fmt.Errorf("pprof says nothing of what it shows: %.500s", printed)
-	}
-	var rest, total float64
-	for i, value := range []*float64{&rest, &total} {
-		if _, err := fmt.Sscanf(strings.TrimSuffix(found[i+1], "ms"), "%g", value); err != nil {
-			return 0, err
-		}
-	}
-	if total == 0 {
-		return 0, fmt.Errorf("%s holds nothing", p.path)
-	}
-	return 1 - rest/total, nil
 }
 
 func (p *profile) print(ctx context.Context, flags ...string) (string, error) {

@@ -31,9 +31,11 @@ type Result struct {
 	// IdleSQL how many statements came in a second: no row counts them.
 	Idle    map[string]float64 `json:"idle"`
 	IdleSQL float64            `json:"idle_sql"`
-	// Rows are with 32 connections, Few with 4.
-	Rows []Row `json:"rows"`
-	Few  []Row `json:"few"`
+	// Rows are with 32 connections, Few with 4, Crowd with 5,000 that ask 2,000
+	// requests a second together.
+	Rows  []Row `json:"rows"`
+	Few   []Row `json:"few"`
+	Crowd []Row `json:"crowd"`
 }
 
 // Row is what came of one load. CPU is in ms per request.
@@ -65,9 +67,12 @@ type Row struct {
 	// Floors are those before and after the row.
 	Floors Floors `json:"floors"`
 	// Others is how many cores everything else on the machine took.
-	Others    float64  `json:"others_cores"`
-	GatewayMB int      `json:"gateway_mb"`
-	Top       []string `json:"top,omitempty"`
+	Others    float64 `json:"others_cores"`
+	GatewayMB int     `json:"gateway_mb"`
+	// IdleKB is what the gateway's memory grew by for each connection of a crowd that
+	// asks nothing, in KiB.
+	IdleKB float64  `json:"idle_kb,omitempty"`
+	Top    []string `json:"top,omitempty"`
 }
 
 // rest says what the idle system does.
@@ -156,7 +161,7 @@ func (result *Result) print(w io.Writer) error {
 	fmt.Fprintf(w, "\n%s; floors: prebuilt %.3f ms, rpc %.3f ms (goals are for %.2f)\n",
 		result.Machine, result.Floors.Prebuilt, result.Floors.RPC, goalFloor)
 	fmt.Fprintf(w, "idle, ms of CPU a second, in no row: %s; %.1f statements a second\n", shares(result.Idle, "%.0f"), result.IdleSQL)
-	for _, part := range [][]Row{result.Rows, result.Few} {
+	for _, part := range [][]Row{result.Rows, result.Few, result.Crowd} {
 		if len(part) == 0 {
 			continue
 		}
@@ -173,6 +178,9 @@ func (result *Result) print(w io.Writer) error {
 		}
 		for _, r := range part {
 			fmt.Fprintf(w, "  %s: %s\n", r.Name, shares(r.By, "%.3f"))
+			if r.IdleKB > 0 {
+				fmt.Fprintf(w, "    a silent connection takes %.1f KiB of the gateway, which has %d MiB at the end\n", r.IdleKB, r.GatewayMB)
+			}
 			if r.Degraded > 0 {
 				fmt.Fprintf(w, "    %d of %d lacked a part\n", r.Degraded, r.Requests)
 			}

@@ -21,8 +21,6 @@ type row struct {
 	goal float64
 	// most bounds how many are sent in a load; 0 is as many as the time allows.
 	most int
-	// hashes passwords, which is no part of its goal.
-	hashes bool
 	// requests encodes as many as are sent in turn.
 	requests func(w *world) (source, error)
 }
@@ -42,7 +40,7 @@ func rows() []row {
 		{name: "like", goal: 0.28, requests: likes},
 		{name: "chat poll", goal: 0.12, requests: pool(poolSize, chatPoll)},
 		{name: "publish (2 MB)", goal: 2.5, most: 40, requests: pool(8, publish)},
-		{name: "login", goal: 0.3, hashes: true, requests: pool(poolSize, login)},
+		{name: "login", goal: 0.3, requests: pool(poolSize, login)},
 		{name: "mixed", requests: mixed},
 	}
 }

@@ -89,12 +89,14 @@ func newWorld(ctx context.Context, seed []string) (w *world, err error) {
 	return w, w.learn(ctx)
 }
 
-// members are the processes of a cluster by role or server. What ffmpeg spends is
-// its own.
+// hired names what roles have done by processes of their own.
+var hired = map[string]string{"user": "argon2id", "video-worker": "ffmpeg"}
+
+// members are the processes of a cluster by role or server.
 func members(c *local.Cluster) (all []member) {
 	for _, part := range c.Parts {
 		for _, pid := range part.PIDs() {
-			all = append(all, member{name: role(part), pid: pid, children: "ffmpeg"})
+			all = append(all, member{name: role(part), pid: pid, children: hired[role(part)]})
 		}
 	}
 	for _, server := range c.Servers {

@@ -142,7 +142,7 @@ func TestProfile(t *testing.T) {
 
 // Avatars and backgrounds must load, and differ from user to user.
 func TestDefaultPicturesLoad(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	eachAndNginx(t, func(t *testing.T, w *world) {
 		one, two := w.Register(t), w.Register(t)
 		profiles := [2]harness.User{w.Profile(t, one, one.ID), w.Profile(t, one, two.ID)}
 		if profiles[0].Signature == "" || profiles[0].Avatar == profiles[1].Avatar {

@@ -102,7 +102,7 @@ func TestComment(t *testing.T) {
 }
 
 func TestCommentText(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	eachAndNginx(t, func(t *testing.T, w *world) {
 		author, video := w.video(t)
 		user := w.Register(t)
 		stored := int64(0)

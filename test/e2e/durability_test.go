@@ -304,7 +304,7 @@ func ownCluster(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
-	return &world{App: harness.NewApp(cluster.Base), mode: "cluster", cluster: cluster, parts: cluster.Parts}
+	return &world{App: newApp(cluster.Base), mode: "cluster", cluster: cluster, parts: cluster.Parts}
 }
 
 func serverOf(w *world, name string) *local.Server {

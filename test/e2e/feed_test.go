@@ -60,7 +60,7 @@ func TestFeedFlagsAreTheViewers(t *testing.T) {
 // 51, 43, defects 2–7: walking the feed shows each video once, newest first, and
 // ends.
 func TestWalkingTheFeed(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	eachAndNginx(t, func(t *testing.T, w *world) {
 		author := w.Register(t)
 		clip := harness.Clip(t, harness.ClipOptions{Seconds: 1, Silent: true, Width: 64, Height: 64})
 		const uploads = 34 // more than a page
@@ -152,7 +152,7 @@ func TestLatestTime(t *testing.T) {
 
 // 64 and §1.1: slashes and methods.
 func TestPaths(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	eachAndNginx(t, func(t *testing.T, w *world) {
 		for _, path := range []string{"/douyin/feed", "/douyin/feed/", "//douyin/feed/", "///douyin/feed"} {
 			t.Run("GET "+path, func(t *testing.T) { harness.OK(t, w.Get(t, path)) })
 		}
@@ -184,15 +184,17 @@ func TestPaths(t *testing.T) {
 	})
 }
 
-func TestTheWebPage(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
-		body, header := fetch(t, w, w.Base+"/")
-		if !strings.Contains(body, "<html") || header.Get("Content-Security-Policy") == "" {
-			t.Errorf("%.200s\n%v", body, header)
-		}
-		for _, outside := range []string{"https://", "http://", "cdn."} {
-			if strings.Contains(body, outside) {
-				t.Errorf("the page asks outside: %s", outside)
+func TestTheWebPages(t *testing.T) {
+	eachAndNginx(t, func(t *testing.T, w *world) {
+		for _, path := range []string{"/", "/docs"} {
+			body, header := fetch(t, w, w.Base+path)
+			if !strings.Contains(body, "<html") || header.Get("Content-Security-Policy") == "" {
+				t.Errorf("%.200s\n%v", body, header)
+			}
+			for _, outside := range []string{"https://", "http://", "cdn."} {
+				if strings.Contains(body, outside) {
+					t.Errorf("%s asks outside: %s", path, outside)
+				}
 			}
 		}
 	})

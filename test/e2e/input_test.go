@@ -308,7 +308,7 @@ const urlencoded = "application/x-www-form-urlencoded"
 // §1.2: parameters come by query and by form, the query first; what is broken
 // counts as nonsense, not as absent, and what is unknown not at all.
 func TestParameters(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	eachAndNginx(t, func(t *testing.T, w *world) {
 		author, video := w.sharedVideo(t)
 		user, other := w.Register(t), w.Register(t)
 		like := fmt.Sprintf("video_id=%d&action_type=1", video.ID)
@@ -362,7 +362,7 @@ func TestParameters(t *testing.T) {
 
 // What is far too large is refused as such, and the gateway goes on.
 func TestOversizedRequests(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	eachAndNginx(t, func(t *testing.T, w *world) {
 		user, other := w.Register(t), w.Register(t)
 		good := fmt.Sprintf("token=%s&to_user_id=%d&action_type=1&content=x", user.Token, other.ID)
 		for _, row := range []struct{ name, kind, body string }{
@@ -437,7 +437,7 @@ func TestNamesAreLiteral(t *testing.T) {
 
 // Headers of a request never end up in an answer as more than they are.
 func TestHeaders(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	eachAndNginx(t, func(t *testing.T, w *world) {
 		w.sharedVideo(t)
 		for _, row := range []struct{ name, header, value string }{
 			{"a foreign host", "Host", `evil"><script>`},

@@ -59,7 +59,7 @@ func asFloat(id int64) string { return fmt.Sprint(float64(id)) }
 // TestOfficialSuite is the seven flows of the camp's suite (API §4.1), twice over,
 // since it must pass on a used database.
 func TestOfficialSuite(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	eachAndNginx(t, func(t *testing.T, w *world) {
 		userA, userB := "douyinTestUserA"+w.mode, "douyinTestUserB"+w.mode
 		for _, round := range []string{"first run", "second run"} {
 			t.Run(round, func(t *testing.T) {
@@ -155,7 +155,7 @@ func has(users []harness.User, id int64) bool {
 
 // TestEveryFieldIsThere holds each object to API §1.6, key by key.
 func TestEveryFieldIsThere(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	eachAndNginx(t, func(t *testing.T, w *world) {
 		author, video := w.video(t)
 		viewer := w.Register(t)
 		harness.OK(t, w.Post(t, "/douyin/comment/action/", "token", viewer.Token, "video_id", video.ID, "action_type", 1, "comment_text", "你好"))

@@ -66,7 +66,7 @@ func (w *world) awaitWork(t *testing.T, author harness.Account, title string) ha
 // 14, 16, 17, 45, 69: what is accepted, in whatever order it comes, is in its
 // author's list at once, with the title as it was written.
 func TestPublish(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	eachAndNginx(t, func(t *testing.T, w *world) {
 		author := w.Register(t)
 		content := tiny(t)
 		all := []string{}
@@ -330,7 +330,7 @@ func (zeros) Read(p []byte) (int, error) {
 
 // D12: more than 256 MiB is refused, whether its size is announced or not.
 func TestPublishTooLarge(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	eachAndNginx(t, func(t *testing.T, w *world) {
 		author := w.Register(t)
 		const size = 258 << 20
 		start := "--x\r\nContent-Disposition: form-data; name=\"token\"\r\n\r\n" + author.Token +
@@ -362,7 +362,7 @@ func TestPublishTooLarge(t *testing.T) {
 // 65: 30 MB are answered long before the app gives up, and play from anywhere in
 // the file, also before they are processed.
 func TestPublishThirtyMegabytes(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	eachAndNginx(t, func(t *testing.T, w *world) {
 		author := w.Register(t)
 		content := append(read(t, harness.Clip(t, harness.ClipOptions{MoovLast: true})), box("free", make([]byte, 30<<20))...)
 		start := time.Now()

@@ -149,7 +149,7 @@ func operations(spans []span) []string {
 
 // A caller's traceparent is continued.
 func TestTraceparentIsAccepted(t *testing.T) {
-	each(t, func(t *testing.T, w *world) {
+	eachAndNginx(t, func(t *testing.T, w *world) {
 		const id = "4bf92f3577b34da6a3ce929d0e0e4736"
 		request, err := http.NewRequest(http.MethodGet, w.Base+"/douyin/feed/", nil)
 		if err != nil {

@@ -1,19 +1,24 @@
 // Package e2e drives the whole system over HTTP, as the app does, in both modes:
 // embedded in one process, and as a cluster of separate processes on real servers
 // with two instances of each service. Every test runs against both and must not
-// mind what others do there.
+// mind what others do there. Every answer is held against idl/openapi.yaml. Tests that
+// a reverse proxy could spoil run once more against the cluster behind nginx, with the
+// configuration that deploy/ ships.
 package e2e
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"backbeat/deploy/local"
+	"backbeat/test/contract"
 	"backbeat/test/harness"
 )
 
@@ -25,7 +30,25 @@ type world struct {
 	parts   []*local.Server
 }
 
-var worlds []*world
+// worlds are the two modes; behindNginx is the second one with nginx in front.
+var (
+	worlds      []*world
+	behindNginx *world
+)
+
+// checked holds every answer against the OpenAPI document.
+var checked *contract.Transport
+
+// strangers are parameters that no operation has; tests send them to see that nobody
+// heeds them.
+var strangers = []string{"actor_id", "viewer_id", "from_user_id", "uid", "x", "[]", ""}
+
+// newApp returns an app whose every answer is checked.
+func newApp(base string) *harness.App {
+	app := harness.NewApp(base)
+	app.HTTP.Transport = checked
+	return app
+}
 
 // patience is for a machine that runs two dozen processes under -race: what is
 // tested here is what is answered, not how soon. And every trace is looked at.
@@ -33,6 +56,9 @@ var patience = []string{
 	"BACKBEAT_RPC_READ_BUDGET=3s", "BACKBEAT_RPC_WRITE_BUDGET=5s",
 	"BACKBEAT_JAEGER_SAMPLER=const", "BACKBEAT_JAEGER_SAMPLER_PARAM=1",
 }
+
+// trusting makes a gateway believe the nginx of this machine.
+const trusting = "BACKBEAT_HTTP_TRUSTED_PROXIES=127.0.0.1/32"
 
 func TestMain(m *testing.M) {
 	code, err := run(m)
@@ -45,6 +71,11 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) (code int, err error) {
 	ctx := context.Background()
+	document, err := contract.Load()
+	if err != nil {
+		return 1, err
+	}
+	checked = document.Transport(http.DefaultTransport, strangers...)
 	program, err := harness.Program()
 	if err != nil {
 		return 1, err
@@ -72,15 +103,44 @@ func run(m *testing.M) (code int, err error) {
 		}
 		err = errors.Join(err, cluster.Stop())
 	}()
-	worlds = []*world{
-		{App: harness.NewApp(embedded.URL), mode: "embedded", parts: []*local.Server{embedded}},
-		{App: harness.NewApp(cluster.Base), mode: "cluster", cluster: cluster, parts: cluster.Parts},
+	// Its own gateway stands behind nginx: the other one believes nobody.
+	proxied, err := cluster.StartPart(ctx, filepath.Join(dir, "cluster", "gateway-2"), "gateway-2", program,
+		[]string{"BACKBEAT_HTTP_LISTEN=127.0.0.1:0", trusting}, local.Options{})
+	if err != nil {
+		return 1, err
 	}
-	return m.Run(), nil
+	defer func() { err = errors.Join(err, harness.End(proxied)) }()
+	nginx, err := local.StartNginx(ctx, filepath.Join(dir, "nginx"), proxied.Addr, local.Options{})
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, nginx.Stop()) }()
+	worlds = []*world{
+		{App: newApp(embedded.URL), mode: "embedded", parts: []*local.Server{embedded}},
+		{App: newApp(cluster.Base), mode: "cluster", cluster: cluster, parts: cluster.Parts},
+	}
+	behindNginx = &world{App: harness.NewApp(nginx.URL), mode: "nginx", cluster: cluster, parts: append(slices.Clone(cluster.Parts), proxied)}
+	code = m.Run()
+	fmt.Printf("%d answers held against idl/openapi.yaml\n", checked.Checked())
+	if err := errors.Join(checked.Breaches()...); err != nil {
+		return 1, err
+	}
+	return code, nil
 }
 
 // each runs the test in both modes.
 func each(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Helper()
+	in(t, worlds, test)
+}
+
+// eachAndNginx runs it behind nginx too.
+func eachAndNginx(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Helper()
+	in(t, append(slices.Clone(worlds), behindNginx), test)
+}
+
+func in(t *testing.T, worlds []*world, test func(t *testing.T, w *world)) {
 	t.Helper()
 	for _, w := range worlds {
 		t.Run(w.mode, func(t *testing.T) {

@@ -205,7 +205,7 @@ func (r *run) blame(c faultCase) (wrong []string) {
 			continue
 		}
 		if n++; n <= 6 {
-			wrong = append(wrong, fmt.Sprintf("%s %s at %s after %v: %.200s", s.request, s.outcome, r.when(s), s.latency().Round(time.Millisecond), s.detail))
+			wrong = append(wrong, fmt.Sprintf("%s %s at %s after %v: %.900s", s.request, s.outcome, r.when(s), s.latency().Round(time.Millisecond), s.detail))
 		}
 	}
 	if n > 0 {

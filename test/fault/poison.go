@@ -74,7 +74,7 @@ func (r *run) poison(ctx context.Context, each, panics int) (err error) {
 	if err != nil {
 		return err
 	}
-	good, err := proto.Marshal(&event.FavoriteWrite{UserId: 1, VideoId: 1, AuthorId: 1, Liked: true, Version: 1})
+	good, err := proto.Marshal(&event.FavoriteWrites{Writes: []*event.FavoriteWrite{{UserId: 1, VideoId: 1, AuthorId: 1, Liked: true, Version: 1}}})
 	if err != nil {
 		return err
 	}
@@ -82,14 +82,21 @@ func (r *run) poison(ctx context.Context, each, panics int) (err error) {
 	if err != nil {
 		return err
 	}
+	// Unconfirmed, some would be lost with the connection.
+	if err := channel.Confirm(false); err != nil {
+		return err
+	}
+	var sent []*amqp.DeferredConfirmation
 	put := func(queue, id string, n int, kind string, body []byte) error {
-		return channel.PublishWithContext(ctx, "", queue, false, false, amqp.Publishing{
+		one, err := channel.PublishWithDeferredConfirmWithContext(ctx, "", queue, false, false, amqp.Publishing{
 			MessageId: fmt.Sprintf("%s-%d-%d", id, n, dead), Type: kind, Body: body, DeliveryMode: amqp.Persistent,
 		})
+		sent = append(sent, one)
+		return err
 	}
 	likes := favorite.Queue.Name
 	for n := range each {
-		faults := []error{put(likes, "unreadable", n, "favorite.write/1", []byte("\xff\xff\xff"))}
+		faults := []error{put(likes, "unreadable", n, "favorite.write/2", []byte("\xff\xff\xff"))}
 		switch n % 3 {
 		case 0:
 			faults = append(faults, put(likes, "strange", n, "favorite.unheard-of/1", good))
@@ -103,6 +110,11 @@ func (r *run) poison(ctx context.Context, each, panics int) (err error) {
 		}
 		if err := errors.Join(faults...); err != nil {
 			return err
+		}
+	}
+	for _, one := range sent {
+		if taken, err := one.WaitContext(ctx); err != nil || !taken {
+			return errors.Join(errors.New("the broker did not take a bad message"), err)
 		}
 	}
 	return nil

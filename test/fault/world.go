@@ -58,7 +58,7 @@ type world struct {
 
 // newWorld starts two instances of everything, with env for each, and fills it.
 // The video at clip is what is uploaded.
-func newWorld(ctx context.Context, program, clip string, env []string, holds size) (w *world, err error) {
+func newWorld(ctx context.Context, program, clip string, env []string, holds size) (_ *world, err error) {
 	dir, err := os.MkdirTemp("", "backbeat-fault-")
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func newWorld(ctx context.Context, program, clip string, env []string, holds siz
 	if err := os.Chmod(dir, 0o755); err != nil { // servers run as other users
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	w = &world{dir: dir, program: program, book: newLedger(), clipFile: clip}
+	w := &world{dir: dir, program: program, book: newLedger(), clipFile: clip}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())

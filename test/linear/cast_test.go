@@ -149,11 +149,11 @@ func (c *cast) like(ctx context.Context, s step, user, film int64, liked bool) b
 	r := record{}
 	r.Call = c.now()
 	unknown, err := c.call(ctx, s, func(ctx context.Context) error {
-		in := &pbfavorite.ActRequest{UserId: user, VideoId: film, AuthorId: c.author(film), Liked: liked}
-		return c.favorite(s).Act(ctx, in, &out)
+		act := &pbfavorite.ActRequest_Act{UserId: user, VideoId: film, AuthorId: c.author(film), Liked: liked}
+		return c.favorite(s).Act(ctx, &pbfavorite.ActRequest{Acts: []*pbfavorite.ActRequest_Act{act}}, &out)
 	})
 	r.Return = c.now()
-	c.addWrite(object{likes, user, film}, r, liked, out.Already, unknown, err)
+	c.addWrite(object{likes, user, film}, r, liked, slices.Equal(out.Already, []bool{true}), unknown, err)
 	return unknown
 }
 
@@ -229,9 +229,9 @@ func (c *cast) follow(ctx context.Context, s step, user, other int64, follow boo
 func (c *cast) follows(ctx context.Context, s step, user, other int64) (following bool) {
 	c.read(ctx, s, object{follows, user, other}, func(ctx context.Context) (bool, error) {
 		if s.Vary&2 == 0 {
-			var out pbrelation.FollowingResponse
-			err := c.relation.Following(ctx, &pbrelation.FollowingRequest{UserId: user}, &out)
-			following = slices.Contains(out.UserIds, other)
+			var out pbrelation.ListsResponse
+			err := c.relation.Following(ctx, &pbrelation.ListsRequest{Lists: []*pbrelation.ListsRequest_List{{UserId: user}}}, &out)
+			following = err == nil && slices.Contains(out.Lists[0].UserIds, other)
 			return following, err
 		}
 		var out pbrelation.FlagsResponse
@@ -249,12 +249,12 @@ func (c *cast) remark(ctx context.Context, s step, user, film int64) {
 	of, text := object{comments, user, film}, c.text("comment")
 	var out pbcomment.AddResponse
 	unknown, err := c.change(ctx, s, of, setCall{"add", text}, func(ctx context.Context) error {
-		return c.services.comment.Add(ctx, &pbcomment.AddRequest{UserId: user, VideoId: film, Content: text}, &out)
+		return c.services.comment.Add(ctx, &pbcomment.AddRequest{Drafts: []*pbcomment.AddRequest_Draft{{UserId: user, VideoId: film, Content: text}}}, &out)
 	})
 	if err == nil && !unknown {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.written[of] = append(c.written[of], out.Comment)
+		c.written[of] = append(c.written[of], out.Comments[0])
 	}
 }
 

@@ -216,16 +216,18 @@ func rewritten(handle mq.Handler, version func() int64) mq.Handler {
 	return func(ctx context.Context, batch []mq.Message) error {
 		batch = append([]mq.Message(nil), batch...)
 		for i := range batch {
-			var like event.FavoriteWrite
-			if batch[i].Type != "favorite.write/1" {
+			var likes event.FavoriteWrites
+			if batch[i].Type != "favorite.write/2" {
 				continue
 			}
-			if err := proto.Unmarshal(batch[i].Body, &like); err != nil {
+			if err := proto.Unmarshal(batch[i].Body, &likes); err != nil {
 				return err
 			}
-			like.Version = version()
+			for _, like := range likes.Writes {
+				like.Version = version()
+			}
 			var err error
-			if batch[i].Body, err = proto.Marshal(&like); err != nil {
+			if batch[i].Body, err = proto.Marshal(&likes); err != nil {
 				return err
 			}
 		}
@@ -290,15 +292,16 @@ type cached struct {
 	answers sync.Map
 }
 
-func (c *cached) Following(ctx context.Context, in *pbrelation.FollowingRequest, out *pbrelation.FollowingResponse) error {
-	if known, ok := c.answers.Load(in.UserId); ok {
-		out.UserIds = known.([]int64)
+func (c *cached) Following(ctx context.Context, in *pbrelation.ListsRequest, out *pbrelation.ListsResponse) error {
+	user := in.Lists[0].UserId
+	if known, ok := c.answers.Load(user); ok {
+		out.Lists = known.([]*pbrelation.ListsResponse_List)
 		return nil
 	}
 	err := c.RelationHandler.Following(ctx, in, out)
 	if err == nil {
-		c.answers.Store(in.UserId, out.UserIds)
-		time.AfterFunc(lag, func() { c.answers.Delete(in.UserId) })
+		c.answers.Store(user, out.Lists)
+		time.AfterFunc(lag, func() { c.answers.Delete(user) })
 	}
 	return err
 }

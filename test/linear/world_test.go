@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"gorm.io/gorm"
 
+	"backbeat/app/batch"
 	"backbeat/app/cache"
 	"backbeat/app/comment"
 	"backbeat/app/favorite"
@@ -27,6 +28,7 @@ import (
 	"backbeat/model"
 	"backbeat/mq"
 	pbcomment "backbeat/proto/comment"
+	"backbeat/proto/entity"
 	"backbeat/proto/event"
 	pbfavorite "backbeat/proto/favorite"
 	pbmessage "backbeat/proto/message"
@@ -130,13 +132,13 @@ func newWorld(tb testing.TB, k kind, b breakage) *world {
 	versions, pending := w.shared(tb, k, b)
 	worked := pending()
 	instance := func(now func() time.Time) pbfavorite.FavoriteHandler {
-		return favorite.New(favorite.Deps{DB: db, Queue: publisher, Pending: pending(), Now: now, Log: log})
+		return liked(favorite.New(favorite.Deps{DB: db, Queue: publisher, Pending: pending(), Now: now, Log: log}))
 	}
 	ids := id.NewGenerator(time.Now)
 	w.services = services{
 		favorites: []pbfavorite.FavoriteHandler{instance(time.Now), instance(slow)},
 		relation:  relation.New(relation.Deps{DB: db, IDs: ids, Cache: versions, Now: time.Now, Log: log}),
-		comment:   comment.New(comment.Deps{DB: db, IDs: ids, Cache: versions, Now: time.Now, Log: log}),
+		comment:   remarked(comment.New(comment.Deps{DB: db, IDs: ids, Cache: versions, Now: time.Now, Log: log})),
 		message:   message.New(message.Deps{DB: db, IDs: ids, Now: wobbly}),
 		video:     video.New(video.Deps{DB: db, Queue: publisher, IDs: ids, Now: time.Now, Log: log}),
 	}
@@ -150,6 +152,47 @@ func newWorld(tb testing.TB, k kind, b breakage) *world {
 	w.start(tb, func(ctx context.Context) error { return consumer.Consume(ctx, video.PublishQueue, w.job) })
 	tb.Cleanup(func() { must(tb, queue.Close()) })
 	return w
+}
+
+// liking is an instance as a gateway asks it: what is liked at the same time travels
+// together.
+type liking struct {
+	pbfavorite.FavoriteHandler
+	acts *batch.Group[*pbfavorite.ActRequest_Act, bool]
+}
+
+func liked(of pbfavorite.FavoriteHandler) *liking {
+	return &liking{of, batch.NewGroup(batch.MaxViewers, func(ctx context.Context, acts []*pbfavorite.ActRequest_Act) ([]bool, error) {
+		var out pbfavorite.ActResponse
+		err := of.Act(ctx, &pbfavorite.ActRequest{Acts: acts}, &out)
+		return out.Already, err
+	})}
+}
+
+func (l *liking) Act(ctx context.Context, in *pbfavorite.ActRequest, out *pbfavorite.ActResponse) error {
+	already, err := l.acts.Do(ctx, in.Acts[0])
+	out.Already = []bool{already}
+	return err
+}
+
+// remarking is that for comments.
+type remarking struct {
+	pbcomment.CommentHandler
+	drafts *batch.Group[*pbcomment.AddRequest_Draft, *entity.Comment]
+}
+
+func remarked(of pbcomment.CommentHandler) *remarking {
+	return &remarking{of, batch.NewGroup(batch.MaxViewers, func(ctx context.Context, drafts []*pbcomment.AddRequest_Draft) ([]*entity.Comment, error) {
+		var out pbcomment.AddResponse
+		err := of.Add(ctx, &pbcomment.AddRequest{Drafts: drafts}, &out)
+		return out.Comments, err
+	})}
+}
+
+func (r *remarking) Add(ctx context.Context, in *pbcomment.AddRequest, out *pbcomment.AddResponse) error {
+	added, err := r.drafts.Do(ctx, in.Drafts[0])
+	out.Comments = []*entity.Comment{added}
+	return err
 }
 
 // start runs a consumer until the test ends. It ends before what it works with.

@@ -25,7 +25,7 @@ import (
 	"backbeat/test/harness"
 )
 
-var packages = []string{"mariadb-server", "postgresql", "redis-server", "rabbitmq-server", "etcd-server", "ffmpeg", "gcc", "libc6-dev"}
+var packages = []string{"mariadb-server", "postgresql", "redis-server", "rabbitmq-server", "etcd-server", "ffmpeg", "nginx", "gcc", "libc6-dev"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -65,11 +65,11 @@ func run(ctx context.Context, command []string) (err error) {
 
 // prepare builds the tools while the servers start.
 func prepare(ctx context.Context) (env []string, stop func() error, err error) {
-	fmt.Fprintln(os.Stderr, "starting MariaDB, PostgreSQL and RabbitMQ, building Jaeger and versitygw (the first time takes minutes)")
+	fmt.Fprintln(os.Stderr, "starting MariaDB, PostgreSQL and RabbitMQ, building Jaeger and other tools (the first time takes minutes)")
 	var mu sync.Mutex
 	building, buildCtx := errgroup.WithContext(ctx)
 	var tools []string
-	for _, name := range []string{"versitygw", "all-in-one"} {
+	for _, name := range []string{"versitygw", "all-in-one", "manifests"} {
 		building.Go(func() error {
 			path, err := local.Tool(buildCtx, name)
 			mu.Lock()

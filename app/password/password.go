@@ -1,4 +1,4 @@
-package user
+package password
 
 import (
 	"context"
@@ -7,17 +7,18 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
 	"golang.org/x/crypto/argon2"
-	"golang.org/x/sync/semaphore"
 
 	"backbeat/app/errs"
 )
 
-// maxWait bounds how long a password waits to be hashed.
-const maxWait = 2 * time.Second
+// answerTime is left of a caller's time when a password has waited too long to be
+// hashed: to hear a refusal, which opens no circuit, where a timeout would.
+const answerTime = 500 * time.Millisecond
 
 const (
 	saltBytes = 16
@@ -60,13 +61,22 @@ func parseDigest(encoded string) (digest, error) {
 	return d, nil
 }
 
-// derive is argon2.IDKey.
-type derive func(password, salt []byte, time, memory uint32, threads uint8, keyLen uint32) []byte
+// Config bounds a Hasher.
+type Config struct {
+	// AtOnce is how many passwords are hashed at once, at least 1. Each takes 19 MiB
+	// and about 30 ms of one core.
+	AtOnce int
+}
 
-// hasher hashes passwords, a bounded number at once.
-type hasher struct {
-	slots  *semaphore.Weighted
-	derive derive
+// Deps is what a Hasher needs.
+type Deps struct {
+	Log *slog.Logger
+}
+
+// Hasher hashes passwords, a bounded number at once.
+type Hasher struct {
+	// slots holds those that are free.
+	slots chan deriver
 	// cost is that of new hashes.
 	cost cost
 	// nobody costs what a real hash costs and fits no password: its key was
@@ -74,28 +84,51 @@ type hasher struct {
 	nobody digest
 }
 
-// newHasher returns a hasher with the cost that OWASP recommends for argon2id.
-func newHasher(atOnce int) *hasher {
+// deriver derives keys, one at a time.
+type deriver interface {
+	derive(o order) []byte
+	close()
+}
+
+// New returns a Hasher with the cost that OWASP recommends for argon2id. Its processes
+// start when they are first needed.
+func New(cfg Config, deps Deps) *Hasher {
+	return newHasher(cfg.AtOnce, func() deriver { return &process{log: deps.Log, patience: patience} })
+}
+
+func newHasher(atOnce int, slot func() deriver) *Hasher {
 	recommended := cost{memory: 19 * 1024, time: 2, threads: 1}
-	return &hasher{
-		slots:  semaphore.NewWeighted(int64(atOnce)),
-		derive: argon2.IDKey,
+	h := &Hasher{
+		slots:  make(chan deriver, atOnce),
 		cost:   recommended,
 		nobody: digest{cost: recommended, salt: random(saltBytes), key: random(keyBytes)},
 	}
+	for range atOnce {
+		h.slots <- slot()
+	}
+	return h
 }
 
-// hash returns the encoded hash of a password with a fresh salt.
-func (h *hasher) hash(ctx context.Context, password string) (string, error) {
+// Close ends the processes, after the hashes in progress. No other method may be
+// called after it.
+func (h *Hasher) Close() {
+	for range cap(h.slots) {
+		(<-h.slots).close()
+	}
+}
+
+// Hash returns the hash of a password, with a fresh salt, in PHC form. It waits for
+// its turn for as long as ctx allows; half a second before that ends it is Exhausted.
+func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	d := digest{cost: h.cost, salt: random(saltBytes)}
 	var err error
 	d.key, err = h.run(ctx, password, d, keyBytes)
 	return d.String(), err
 }
 
-// verify reports whether encoded is the hash of the password. An empty one fits
-// none, after the same work.
-func (h *hasher) verify(ctx context.Context, password, encoded string) (bool, error) {
+// Verify reports whether encoded, which Hash has returned, is the hash of the
+// password. An empty one fits none, after the same work. It waits as Hash does.
+func (h *Hasher) Verify(ctx context.Context, password, encoded string) (bool, error) {
 	d := h.nobody
 	if encoded != "" {
 		var err error
@@ -107,24 +140,23 @@ func (h *hasher) verify(ctx context.Context, password, encoded string) (bool, er
 	return err == nil && subtle.ConstantTimeCompare(key, d.key) == 1, err
 }
 
-// run derives a key once a slot is free. The wait takes no more than half of the
-// time the caller gives, so that it still hears the refusal: Exhausted, which
-// opens no circuit, where its own timeout would.
-func (h *hasher) run(ctx context.Context, password string, d digest, size int) ([]byte, error) {
-	wait := maxWait
+// run derives a key once a slot is free.
+func (h *Hasher) run(ctx context.Context, password string, d digest, size int) ([]byte, error) {
+	var tooLong <-chan time.Time
 	if deadline, ok := ctx.Deadline(); ok {
-		wait = min(wait, time.Until(deadline)/2)
+		tooLong = time.After(time.Until(deadline) - answerTime)
 	}
-	waiting, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	if err := h.slots.Acquire(waiting, 1); err != nil {
-		if ctx.Err() != nil {
-			return nil, errs.Wrap(errs.Unavailable, ctx.Err(), "waiting to hash a password")
-		}
+	select {
+	case slot := <-h.slots:
+		defer func() { h.slots <- slot }()
+		return slot.derive(order{
+			Password: password, Salt: d.salt, Time: d.time, Memory: d.memory, Threads: d.threads, Size: uint32(size),
+		}), nil
+	case <-ctx.Done():
+		return nil, errs.Wrap(errs.Unavailable, ctx.Err(), "waiting to hash a password")
+	case <-tooLong:
 		return nil, errs.New(errs.Exhausted, "登录人数过多，请稍后再试")
 	}
-	defer h.slots.Release(1)
-	return h.derive([]byte(password), d.salt, d.time, d.memory, d.threads, uint32(size)), nil
 }
 
 func random(size int) []byte {

@@ -1,4 +1,4 @@
-package user
+package password
 
 import (
 	"context"
@@ -8,18 +8,31 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/crypto/argon2"
-
 	"backbeat/app/errs"
+	"backbeat/test/harness"
 )
 
+// open returns a hasher with processes.
+func open(tb testing.TB, atOnce int) *Hasher {
+	h := New(Config{AtOnce: atOnce}, Deps{Log: harness.Logger(tb)})
+	tb.Cleanup(h.Close)
+	return h
+}
+
+// answering stands for a process.
+type answering func(order) []byte
+
+func (a answering) derive(o order) []byte { return a(o) }
+
+func (a answering) close() {}
+
 func TestHashIsArgon2idWithItsOwnSalt(t *testing.T) {
-	h := newHasher(2)
-	first, err := h.hash(t.Context(), "密码🔑")
+	h := open(t, 2)
+	first, err := h.Hash(t.Context(), "密码🔑")
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := h.hash(t.Context(), "密码🔑")
+	second, err := h.Hash(t.Context(), "密码🔑")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +43,7 @@ func TestHashIsArgon2idWithItsOwnSalt(t *testing.T) {
 		t.Error("two hashes of one password are equal: no salt")
 	}
 	for password, want := range map[string]bool{"密码🔑": true, "密码": false, "密码🔑 ": false, "": false} {
-		if got, err := h.verify(t.Context(), password, first); err != nil || got != want {
+		if got, err := h.Verify(t.Context(), password, first); err != nil || got != want {
 			t.Errorf("verifying %q says %t, %v", password, got, err)
 		}
 	}
@@ -38,13 +51,13 @@ func TestHashIsArgon2idWithItsOwnSalt(t *testing.T) {
 
 // Raising the cost must not lock anybody out.
 func TestVerifyTakesTheCostFromTheHash(t *testing.T) {
-	old := newHasher(1)
+	old := open(t, 1)
 	old.cost = cost{memory: 8, time: 1, threads: 1}
-	encoded, err := old.hash(t.Context(), "secret")
+	encoded, err := old.Hash(t.Context(), "secret")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if right, err := newHasher(1).verify(t.Context(), "secret", encoded); err != nil || !right {
+	if right, err := open(t, 1).Verify(t.Context(), "secret", encoded); err != nil || !right {
 		t.Errorf("an older hash verifies as %t, %v", right, err)
 	}
 }
@@ -68,7 +81,7 @@ func TestVerifyRefusesWhatIsNoHash(t *testing.T) {
 	}
 	for name, encoded := range tests {
 		t.Run(name, func(t *testing.T) {
-			right, err := newHasher(1).verify(t.Context(), "secret", encoded)
+			right, err := open(t, 1).Verify(t.Context(), "secret", encoded)
 			if right || !errs.Is(err, errs.Internal) {
 				t.Errorf("verify says %t, %v", right, err)
 			}
@@ -77,18 +90,20 @@ func TestVerifyRefusesWhatIsNoHash(t *testing.T) {
 }
 
 func TestNobodyIsVerifiedWithoutAHashAfterTheSameWork(t *testing.T) {
-	h := newHasher(1)
-	var passes, memory uint32
-	h.derive = func(password, salt []byte, time, kib uint32, threads uint8, size uint32) []byte {
-		passes, memory = time, kib
-		return argon2.IDKey(password, salt, 1, 8, threads, size)
-	}
-	right, err := h.verify(t.Context(), "secret", "")
+	var asked order
+	h := newHasher(1, func() deriver {
+		return answering(func(o order) []byte {
+			asked = o
+			o.Time, o.Memory = 1, 8
+			return o.key()
+		})
+	})
+	right, err := h.Verify(t.Context(), "secret", "")
 	if right || err != nil {
 		t.Errorf("verify says %t, %v", right, err)
 	}
-	if passes != h.cost.time || memory != h.cost.memory {
-		t.Errorf("it took %d passes over %d KiB, want %+v", passes, memory, h.cost)
+	if asked.Time != h.cost.time || asked.Memory != h.cost.memory {
+		t.Errorf("it took %d passes over %d KiB, want %+v", asked.Time, asked.Memory, h.cost)
 	}
 }
 
@@ -99,24 +114,24 @@ func TestWaitingForASlotIsBounded(t *testing.T) {
 		want     errs.Kind
 		after    time.Duration
 	}{
-		"no deadline":           {0, 0, errs.Exhausted, maxWait},
-		"far deadline":          {time.Minute, 0, errs.Exhausted, maxWait},
-		"refused before it":     {time.Second, 0, errs.Exhausted, time.Second / 2},
+		"a deadline":            {4 * time.Second, 0, errs.Exhausted, 3500 * time.Millisecond},
+		"less time than that":   {time.Second / 4, 0, errs.Exhausted, 0},
 		"the caller leaves":     {0, time.Second, errs.Unavailable, time.Second},
 		"the caller left first": {0, time.Nanosecond, errs.Unavailable, time.Nanosecond},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHasher(1)
 				release := make(chan struct{})
-				h.derive = func([]byte, []byte, uint32, uint32, uint8, uint32) []byte {
-					<-release
-					return nil
-				}
+				h := newHasher(1, func() deriver {
+					return answering(func(order) []byte {
+						<-release
+						return nil
+					})
+				})
 				done := make(chan error)
 				go func() {
-					_, err := h.hash(context.Background(), "first")
+					_, err := h.Hash(context.Background(), "first")
 					done <- err
 				}()
 				synctest.Wait()
@@ -132,7 +147,7 @@ func TestWaitingForASlotIsBounded(t *testing.T) {
 					time.AfterFunc(tt.cancel, leave)
 				}
 				began := time.Now()
-				_, err := h.hash(ctx, "second")
+				_, err := h.Hash(ctx, "second")
 				if !errs.Is(err, tt.want) || time.Since(began) != tt.after {
 					t.Errorf("refused with %v after %v, want %v after %v", err, time.Since(began), tt.want, tt.after)
 				}
@@ -140,7 +155,7 @@ func TestWaitingForASlotIsBounded(t *testing.T) {
 				if err := <-done; err != nil {
 					t.Error("the one that had the slot: ", err)
 				}
-				if _, err := h.hash(t.Context(), "third"); err != nil {
+				if _, err := h.Hash(t.Context(), "third"); err != nil {
 					t.Error("the slot did not come back: ", err)
 				}
 			})
@@ -151,24 +166,17 @@ func TestWaitingForASlotIsBounded(t *testing.T) {
 func TestNoMoreAreHashedAtOnceThanAllowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const atOnce, callers = 3, 10
-		h := newHasher(atOnce)
-		running := make(chan struct{}, atOnce)
-		h.derive = func([]byte, []byte, uint32, uint32, uint8, uint32) []byte {
-			select {
-			case running <- struct{}{}:
-			default:
-				t.Error("more run than there are slots")
+		h := newHasher(atOnce, func() deriver {
+			return answering(func(order) []byte {
+				time.Sleep(30 * time.Millisecond)
 				return nil
-			}
-			defer func() { <-running }()
-			time.Sleep(30 * time.Millisecond)
-			return nil
-		}
+			})
+		})
 		errors := make(chan error, callers)
 		began := time.Now()
 		for range callers {
 			go func() {
-				_, err := h.hash(t.Context(), "secret")
+				_, err := h.Hash(t.Context(), "secret")
 				errors <- err
 			}()
 		}
@@ -178,15 +186,17 @@ func TestNoMoreAreHashedAtOnceThanAllowed(t *testing.T) {
 			}
 		}
 		if took := time.Since(began); took != 4*30*time.Millisecond {
-			t.Errorf("%d callers took %v: slots stood empty", callers, took)
+			t.Errorf("%d callers took %v", callers, took)
 		}
 	})
 }
 
 func TestRefusalIsForPeople(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHasher(0)
-		_, err := h.hash(t.Context(), "secret")
+		h := newHasher(0, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := h.Hash(ctx, "secret")
 		if errs.Text(err) != "登录人数过多，请稍后再试" || errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("refused with %q: %v", errs.Text(err), err)
 		}
@@ -194,10 +204,10 @@ func TestRefusalIsForPeople(t *testing.T) {
 }
 
 func BenchmarkHash(b *testing.B) {
-	h := newHasher(1)
+	h := open(b, 1)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := h.hash(b.Context(), "correct horse battery staple"); err != nil {
+		if _, err := h.Hash(b.Context(), "correct horse battery staple"); err != nil {
 			b.Fatal(err)
 		}
 	}

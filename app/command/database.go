@@ -1,0 +1,35 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"gorm.io/gorm"
+
+	"backbeat/app/boot"
+	"backbeat/config"
+)
+
+// session is what a command that works on the database has.
+type session struct {
+	cfg *config.Config
+	log *slog.Logger
+	db  *gorm.DB
+}
+
+// withDatabase runs do on the database of the configuration as it is: not migrated,
+// and with no other server asked for.
+func (i invocation) withDatabase(ctx context.Context, do func(s session) error) (err error) {
+	cfg, err := i.load()
+	if err != nil {
+		return err
+	}
+	log := newLog(cfg.Log, i.errOut)
+	db, closeDB, err := boot.OpenDatabase(ctx, cfg, log)
+	defer func() { err = errors.Join(err, closeDB()) }()
+	if err != nil {
+		return err
+	}
+	return do(session{cfg, log, db})
+}

@@ -1,0 +1,103 @@
+package video
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"gorm.io/gorm"
+
+	"backbeat/app/errs"
+	"backbeat/model"
+	pb "backbeat/proto/video"
+	"backbeat/test/harness/tables"
+)
+
+// listed returns what a stranger sees: the feed, the author's works, how many they
+// are said to be, and the video itself.
+func listed(t *testing.T, s *Server, author, id int64) (feed, works []int64, count int64, known bool) {
+	t.Helper()
+	var page pb.FeedResponse
+	check(t, s.Feed(t.Context(), &pb.FeedRequest{Before: noon.Add(time.Hour).UnixMilli(), Limit: 30}, &page))
+	for _, v := range page.Videos {
+		feed = append(feed, v.Id)
+	}
+	rows, err := s.store.byAuthor(t.Context(), author, 0, 30)
+	check(t, err)
+	for _, row := range rows {
+		works = append(works, row.ID)
+	}
+	counts, err := s.store.works(t.Context(), []int64{author}, 0)
+	check(t, err)
+	found, err := s.store.byIDs(t.Context(), []int64{id}, author)
+	check(t, err)
+	return feed, works, counts[author], len(found) == 1
+}
+
+func TestAHiddenVideoIsNowhereUntilItIsShownAgain(t *testing.T) {
+	tables.Each(t, func(t *testing.T, db *gorm.DB) {
+		const author = 7
+		s := newServer(t, db, &outbox{})
+		first, second := upload(t, s, author), upload(t, s, author)
+		release(t, s, author, first, second)
+		for range 2 { // hiding is no one-way street
+			check(t, Hide(t.Context(), db, first))
+			feed, works, count, known := listed(t, s, author, first)
+			if !slices.Equal(feed, []int64{second}) || !slices.Equal(works, []int64{second}) || count != 1 || known {
+				t.Errorf("hidden: feed %v, works %v, %d counted, known to its author: %t", feed, works, count, known)
+			}
+			if err := Hide(t.Context(), db, first); !errs.Is(err, errs.Conflict) {
+				t.Errorf("hiding twice: %v", err)
+			}
+			check(t, Unhide(t.Context(), db, first, noon.Add(time.Minute)))
+			feed, works, count, known = listed(t, s, author, first)
+			if !slices.Equal(feed, []int64{first, second}) || !slices.Equal(works, []int64{second, first}) || count != 2 || !known {
+				t.Errorf("shown again: feed %v, works %v, %d counted, known %t", feed, works, count, known)
+			}
+			if err := Unhide(t.Context(), db, first, noon); !errs.Is(err, errs.Conflict) {
+				t.Errorf("showing what is not hidden: %v", err)
+			}
+		}
+		row, err := Find(t.Context(), db, first)
+		check(t, err)
+		if row.PlayKey != "play/a.mp4" || row.State != model.VideoPublished {
+			t.Errorf("it came back as %+v", row)
+		}
+	})
+}
+
+func TestOnlyWhatIsInProcessingIsReprocessed(t *testing.T) {
+	tables.Each(t, func(t *testing.T, db *gorm.DB) {
+		queue := &outbox{}
+		s := newServer(t, db, queue)
+		stuck, done := upload(t, s, 7), upload(t, s, 7)
+		release(t, s, 7, done)
+		for _, row := range []struct {
+			name string
+			id   int64
+			sent int
+			want errs.Kind
+		}{
+			{"in processing", stuck, 1, 0},
+			{"published", done, 0, errs.Conflict},
+			{"nowhere", 12345, 0, errs.NotFound},
+		} {
+			before := len(queue.jobs(t, PublishQueue))
+			err := Reprocess(t.Context(), db, queue, row.id, noon)
+			if (err == nil) != (row.sent == 1) || err != nil && !errs.Is(err, row.want) {
+				t.Errorf("%s: %v", row.name, err)
+			}
+			if sent := len(queue.jobs(t, PublishQueue)) - before; sent != row.sent {
+				t.Errorf("%s: %d jobs were sent", row.name, sent)
+			}
+		}
+		rows, err := Stuck(t.Context(), db, noon.Add(time.Second), 10)
+		check(t, err)
+		if len(rows) != 1 || rows[0].ID != stuck {
+			t.Errorf("stuck are %v", rows)
+		}
+		if rows, err = Stuck(t.Context(), db, noon, 10); err != nil || len(rows) > 0 {
+			t.Errorf("stuck since before it was uploaded: %v, %v", rows, err)
+		}
+	})
+}
