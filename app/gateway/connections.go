@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -26,16 +27,18 @@ func mostConnections(descriptors uint64) int {
 	return max(leastConnections, int(most)-max(leastReserve, int(most/4)))
 }
 
-// connections bounds how many there are at once. When they are too many the one
-// that has asked for nothing for the longest time goes; when all are being
-// answered, those who come on top are refused.
+// connections bounds how many there are at once. When they are too many one goes that
+// asks for nothing: the oldest that never has, else the one that hasn't for the longest
+// time. So a crowd that only connects displaces itself, not the apps at work. When all
+// are being answered, those who come on top are refused.
 type connections struct {
 	most int
 
-	mu    sync.Mutex
-	open  map[net.Conn]*list.Element // nil while a request is answered
-	quiet *list.List                 // of silent, in the order they fell so
-	none  chan struct{}              // closed once draining found none open; nil before
+	mu        sync.Mutex
+	open      map[net.Conn]*list.Element // nil while a request is answered
+	strangers *list.List                 // of silent that never asked for anything, as they came
+	quiet     *list.List                 // of silent that were answered, in the order they fell so
+	none      chan struct{}              // closed once draining found none open; nil before
 }
 
 // silent is a connection over which nothing is asked.
@@ -45,7 +48,7 @@ type silent struct {
 }
 
 func newConnections(most int) *connections {
-	return &connections{most: most, open: map[net.Conn]*list.Element{}, quiet: list.New()}
+	return &connections{most: most, open: map[net.Conn]*list.Element{}, strangers: list.New(), quiet: list.New()}
 }
 
 type crowdedKey struct{}
@@ -57,24 +60,50 @@ func crowded(ctx context.Context) bool { return ctx.Value(crowdedKey{}) != nil }
 func (c *connections) accept(ctx context.Context, conn net.Conn) context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.open) >= c.most {
-		if oldest := c.quiet.Front(); oldest != nil {
-			c.quiet.Remove(oldest)
-			gone := oldest.Value.(silent).conn
-			delete(c.open, gone)
-			_ = gone.Close()
-		}
+	if len(c.open) >= c.most && !c.drop(c.strangers) {
+		c.drop(c.quiet)
 	}
 	full := len(c.open) >= c.most
 	if full && len(c.open) >= c.most+c.most/refusedShare {
 		_ = conn.Close()
 		return ctx
 	}
-	c.open[conn] = c.quiet.PushBack(silent{conn, time.Now()})
+	c.open[conn] = c.strangers.PushBack(silent{conn, time.Now()})
 	if full {
 		return context.WithValue(ctx, crowdedKey{}, true)
 	}
 	return ctx
+}
+
+// drop closes the first of these that has nothing to read, and reports whether there
+// was one. What the kernel holds already is a request that the server is about to see.
+func (c *connections) drop(these *list.List) bool {
+	for e := these.Front(); e != nil; e = e.Next() {
+		if conn := e.Value.(silent).conn; !readable(conn) {
+			these.Remove(e)
+			delete(c.open, conn)
+			_ = conn.Close()
+			return true
+		}
+	}
+	return false
+}
+
+// readable reports whether bytes wait on the connection, which it leaves there.
+func readable(conn net.Conn) (waiting bool) {
+	socket, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil { // closed: nobody will read from it
+		return false
+	}
+	_ = raw.Control(func(fd uintptr) {
+		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		waiting = err == nil && n > 0
+	})
+	return waiting
 }
 
 // note is http.Server's ConnState.
@@ -88,6 +117,7 @@ func (c *connections) note(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateActive, http.StateHijacked, http.StateClosed:
 		if waiting != nil {
+			c.strangers.Remove(waiting) // a list ignores the elements of another
 			c.quiet.Remove(waiting)
 		}
 		c.open[conn] = nil
@@ -107,8 +137,13 @@ func (c *connections) note(conn net.Conn, state http.ConnState) {
 // Nothing new is asked over those that are busy now.
 func (c *connections) leave(while time.Duration) {
 	c.mu.Lock()
-	latest := c.quiet.Back()
-	if latest == nil {
+	var latest time.Time
+	for _, these := range []*list.List{c.strangers, c.quiet} {
+		if last := these.Back(); last != nil && last.Value.(silent).since.After(latest) {
+			latest = last.Value.(silent).since
+		}
+	}
+	if latest.IsZero() {
 		c.mu.Unlock()
 		return
 	}
@@ -117,6 +152,6 @@ func (c *connections) leave(while time.Duration) {
 	c.mu.Unlock()
 	select {
 	case <-none:
-	case <-time.After(while - time.Since(latest.Value.(silent).since)):
+	case <-time.After(while - time.Since(latest)):
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -94,6 +95,64 @@ func TestTheLongestSilentConnectionMakesRoom(t *testing.T) {
 	}
 	if status, err := askOver(silent[len(silent)-1], "/"); err != nil || status != http.StatusOK {
 		t.Errorf("the latest silent was answered %d, %v", status, err)
+	}
+}
+
+// An app at work keeps its connection while a crowd comes that asks for nothing.
+func TestACrowdDisplacesItself(t *testing.T) {
+	const most = 4
+	c := newCrowd(t, most)
+	app := c.dial(t)
+	for range 5 {
+		if status, err := askOver(app, "/"); err != nil || status != http.StatusOK {
+			t.Fatalf("beside the crowd the app was answered %d, %v", status, err)
+		}
+		for range 3 * most {
+			c.dial(t)
+		}
+		harness.Eventually(t, 5*time.Second, func() error {
+			if got := c.count(); got != most {
+				return fmt.Errorf("%d are open, want %d", got, most)
+			}
+			return nil
+		}, "accepting")
+	}
+}
+
+// Whose request has arrived stays, though the server has not read it yet.
+func TestARequestOnItsWayKeepsItsConnection(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	meet := func() (client, server net.Conn) {
+		client = dial(t, listener.Addr())
+		if server, err = listener.Accept(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = server.Close() })
+		return client, server
+	}
+	const most = 3
+	c := newConnections(most)
+	client, asked := meet()
+	c.accept(t.Context(), asked)
+	if _, err := client.Write([]byte("G")); err != nil {
+		t.Fatal(err)
+	}
+	for !readable(asked) {
+		runtime.Gosched()
+	}
+	for range 3 * most {
+		_, silent := meet()
+		c.accept(t.Context(), silent)
+	}
+	if _, err := io.ReadFull(asked, make([]byte, 1)); err != nil {
+		t.Errorf("its connection was given away: %v", err)
+	}
+	if got := len(c.open); got != most {
+		t.Errorf("%d are open, want %d", got, most)
 	}
 }
 

@@ -192,7 +192,7 @@ func soak(ctx context.Context, r *run, rate int) (err error) {
 			}
 			look := map[string]vitals{}
 			for _, part := range r.cluster.Parts {
-				if look[part.Name], err = examine(part); err != nil {
+				if look[part.Name], err = examine(ctx, part); err != nil {
 					return err
 				}
 			}

@@ -339,7 +339,7 @@ func slowableFavorite(ctx context.Context, r *run) (restore func() error, err er
 }
 
 func favoriteSlow(ctx context.Context, r *run) error {
-	if err := r.measure(); err != nil {
+	if err := r.measure(ctx); err != nil {
 		return err
 	}
 	err := r.during("favorite slow",
@@ -347,12 +347,12 @@ func favoriteSlow(ctx context.Context, r *run) error {
 			return r.each(func(s *sluice) error { return s.delay(2 * time.Second) })
 		},
 		func() error { return r.hold(ctx, 10*time.Second) },
-		r.measure,
+		func() error { return r.measure(ctx) },
 		func() error { return r.each(func(s *sluice) error { return s.heal(ctx) }) })
 	if err == nil {
 		err = r.hold(ctx, 5*time.Second)
 	}
-	return errors.Join(err, r.measure())
+	return errors.Join(err, r.measure(ctx))
 }
 
 func (r *run) each(do func(*sluice) error) error {

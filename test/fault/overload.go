@@ -42,13 +42,13 @@ func overload(ctx context.Context, r *run, _ int) (err error) {
 			if err := r.hold(ctx, 20*time.Second); err != nil {
 				return err
 			}
-			if early, err = examine(r.gateway()); err != nil {
+			if early, err = examine(ctx, r.gateway()); err != nil {
 				return err
 			}
 			if err := r.hold(ctx, 40*time.Second); err != nil {
 				return err
 			}
-			late, err = examine(r.gateway())
+			late, err = examine(ctx, r.gateway())
 			return err
 		})
 		return err

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"backbeat/deploy/local"
 )
@@ -17,13 +19,25 @@ type vitals struct {
 	heap, resident int
 }
 
-// examine reads a part's metrics.
-func examine(part *local.Server) (v vitals, err error) {
+// examine reads a part's metrics. One that has no processor to spare may refuse to
+// show them for a while.
+func examine(ctx context.Context, part *local.Server) (v vitals, err error) {
+	err = within(ctx, 30*time.Second, func() (err error) {
+		v, err = read(part)
+		return err
+	})
+	return v, err
+}
+
+func read(part *local.Server) (v vitals, err error) {
 	response, err := http.Get(part.Metrics + "/metrics")
 	if err != nil {
 		return v, err
 	}
 	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return v, fmt.Errorf("%s shows its metrics with %s", part.Name, response.Status)
+	}
 	found := map[string]*int{
 		"go_goroutines": &v.goroutines, "process_open_fds": &v.descriptors,
 		"go_memstats_heap_inuse_bytes": &v.heap, "process_resident_memory_bytes": &v.resident,
@@ -49,8 +63,8 @@ func examine(part *local.Server) (v vitals, err error) {
 func (w *world) gateway() *local.Server { return w.cluster.Part("gateway-1") }
 
 // measure notes how many goroutines the gateway has.
-func (r *run) measure() error {
-	v, err := examine(r.gateway())
+func (r *run) measure(ctx context.Context) error {
+	v, err := examine(ctx, r.gateway())
 	r.goroutines = append(r.goroutines, v.goroutines)
 	return err
 }
