@@ -5,6 +5,7 @@
 // does not take them from everybody else, hashes are made in child processes of this
 // program, a bounded number, which get the processor when nobody else wants it: only
 // threads have a priority, and argon2 starts goroutines of its own, which no thread of
-// ours holds. A child that gets no turn is not waited for; a caller whose time ends
-// before its turn is refused.
+// ours holds. A child that gets no turn is not waited for: until it
+// has caught up, the service hashes itself. A caller whose time ends before its turn is
+// refused.
 package password

@@ -79,43 +79,68 @@ type process struct {
 
 	cmd    *exec.Cmd // nil before start and after stop
 	in     io.WriteCloser
-	out    *os.File
 	orders *gob.Encoder
-	keys   *gob.Decoder
-	// children are those that have not ended.
-	children sync.WaitGroup
+	// keys are the child's answers, closed when it is lost. There is room for the one
+	// that may be due, so that nothing waits for somebody to take it.
+	keys chan []byte
+	// late is true while the child owes the answer to an order that was not waited for.
+	late bool
+	// running are children that have not ended, and those who read from them.
+	running sync.WaitGroup
 }
 
-// derive has the child derive a key, or does so itself when the child was lost or
-// nobody let it work. The next order starts another child.
+var (
+	errLate = errors.New("it got no time")
+	errLost = errors.New("it ended")
+)
+
+// derive has the child derive a key, or does so itself: when the child was lost, which
+// the next order replaces, and as long as it is late, since nobody lets it work.
 func (p *process) derive(o order) []byte {
 	key, err := p.ask(o)
 	switch {
 	case err == nil:
 		return key
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		p.log.Debug("a process that hashes passwords got no time")
+	case errors.Is(err, errLate):
+		p.log.Debug("a process that hashes passwords is late")
 	default:
+		p.stop()
 		p.log.Warn("a process that hashes passwords was lost", "error", err)
 	}
 	return o.key()
 }
 
-// ask starts the child if there is none, and stops it if it does not answer.
-func (p *process) ask(o order) (key []byte, err error) {
+// ask starts the child if there is none.
+func (p *process) ask(o order) ([]byte, error) {
+	if p.late {
+		select {
+		case _, alive := <-p.keys:
+			p.late = false
+			if !alive {
+				return nil, errLost
+			}
+		default:
+			return nil, errLate
+		}
+	}
 	if p.cmd == nil {
 		if err := p.start(); err != nil {
 			return nil, err
 		}
 	}
-	err = errors.Join(p.out.SetReadDeadline(time.Now().Add(p.patience)), p.orders.Encode(o))
-	if err == nil {
-		err = p.keys.Decode(&key)
+	if err := p.orders.Encode(o); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		p.stop()
+	select {
+	case key, alive := <-p.keys:
+		if !alive {
+			return nil, errLost
+		}
+		return key, nil
+	case <-time.After(p.patience):
+		p.late = true
+		return nil, errLate
 	}
-	return key, err
 }
 
 func (p *process) start() error {
@@ -139,9 +164,19 @@ func (p *process) start() error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	p.children.Go(func() { _ = cmd.Wait() })     // how it ended shows in its answer, or that there is none
-	p.cmd, p.in, p.out = cmd, in, out.(*os.File) // a pipe is a file, which has deadlines
-	p.orders, p.keys = gob.NewEncoder(in), gob.NewDecoder(out)
+	keys := make(chan []byte, 1)
+	p.running.Go(func() {
+		defer close(keys)
+		for answers := gob.NewDecoder(out); ; {
+			var key []byte
+			if err := answers.Decode(&key); err != nil {
+				break
+			}
+			keys <- key
+		}
+		_ = cmd.Wait() // how it ended shows in its answer, or that there is none
+	})
+	p.cmd, p.in, p.orders, p.keys, p.late = cmd, in, gob.NewEncoder(in), keys, false
 	return nil
 }
 
@@ -153,11 +188,11 @@ func (p *process) stop() {
 	}
 	_ = p.in.Close()
 	_ = p.cmd.Process.Kill() // an error means that it has ended
-	p.cmd = nil
+	p.cmd, p.late = nil, false
 }
 
 // close ends the child and returns when it and those before it are gone.
 func (p *process) close() {
 	p.stop()
-	p.children.Wait()
+	p.running.Wait()
 }

@@ -46,9 +46,9 @@ func TestALostProcessCostsNobodyAnAnswer(t *testing.T) {
 		replaced bool
 	}{
 		"killed": {func(t *testing.T, p *process) { send(t, p, syscall.SIGKILL) }, true},
-		"gets no time": {func(t *testing.T, p *process) {
-			send(t, p, syscall.SIGSTOP)
-			p.patience = 50 * time.Millisecond
+		"killed while it is late": {func(t *testing.T, p *process) {
+			tire(t, p)
+			send(t, p, syscall.SIGKILL)
 		}, true},
 		"talks nonsense": {func(_ *testing.T, p *process) {
 			_, _ = p.in.Write([]byte{1, 0}) // a message of one byte that names no type: its answer is to end
@@ -64,20 +64,57 @@ func TestALostProcessCostsNobodyAnAnswer(t *testing.T) {
 			want := p.derive(cheap())
 			first := p.cmd.Process.Pid
 			tt.lose(t, p)
-			if got := p.derive(cheap()); !bytes.Equal(got, want) {
-				t.Errorf("then the key is %x, not %x", got, want)
-			}
-			p.patience = time.Minute
+			harness.Eventually(t, time.Minute, func() error {
+				if got := p.derive(cheap()); !bytes.Equal(got, want) {
+					t.Errorf("then the key is %x, not %x", got, want)
+				}
+				if p.cmd == nil || (p.cmd.Process.Pid != first) != tt.replaced {
+					return fmt.Errorf("its process is %v, the first was %d", p.cmd, first)
+				}
+				return nil
+			}, "replacing it")
 			if got := p.derive(cheap()); !bytes.Equal(got, want) {
 				t.Errorf("after that the key is %x, not %x", got, want)
 			}
-			if p.cmd == nil {
-				t.Fatal("no process was started again")
-			}
-			if replaced := p.cmd.Process.Pid != first; replaced != tt.replaced {
-				t.Errorf("replaced: %t", replaced)
-			}
 		})
+	}
+}
+
+// tire has an order wait in vain.
+func tire(t *testing.T, p *process) {
+	send(t, p, syscall.SIGSTOP)
+	p.patience = 50 * time.Millisecond
+	p.derive(cheap())
+	if !p.late {
+		t.Error("a child that is stopped is not late")
+	}
+}
+
+// Nobody waits for a child that got no time, until it has done what it owes; its answer
+// then is not the next order's.
+func TestALateProcessIsPassedOver(t *testing.T) {
+	p := launch(t)
+	first := p.derive(cheap())
+	pid := p.cmd.Process.Pid
+	tire(t, p)
+	p.patience = time.Minute // which nobody waits
+	other := cheap()
+	other.Password = "another"
+	if want, got := other.key(), p.derive(other); !bytes.Equal(got, want) {
+		t.Errorf("a late process's service derives %x, not %x", got, want)
+	}
+	send(t, p, syscall.SIGCONT)
+	harness.Eventually(t, time.Minute, func() error {
+		if want, got := other.key(), p.derive(other); !bytes.Equal(got, want) {
+			t.Errorf("after a late answer the key is %x, not %x", got, want)
+		}
+		if p.late {
+			return errLate
+		}
+		return nil
+	}, "catching up")
+	if got := p.derive(cheap()); !bytes.Equal(got, first) || p.cmd.Process.Pid != pid {
+		t.Errorf("then the key is %x, not %x, from process %d, not %d", got, first, p.cmd.Process.Pid, pid)
 	}
 }
 
@@ -129,6 +166,6 @@ func TestAProcessEndsWithItsPipe(t *testing.T) {
 	if err := p.in.Close(); err != nil {
 		t.Fatal(err)
 	}
-	p.children.Wait()
+	p.running.Wait()
 	p.cmd = nil
 }
