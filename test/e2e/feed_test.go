@@ -60,7 +60,7 @@ func TestFeedFlagsAreTheViewers(t *testing.T) {
 // 51, 43, defects 2–7: walking the feed shows each video once, newest first, and
 // ends.
 func TestWalkingTheFeed(t *testing.T) {
-	eachAndNginx(t, func(t *testing.T, w *world) {
+	each(t, func(t *testing.T, w *world) {
 		author := w.Register(t)
 		clip := harness.Clip(t, harness.ClipOptions{Seconds: 1, Silent: true, Width: 64, Height: 64})
 		const uploads = 34 // more than a page
