@@ -339,6 +339,60 @@ func folder(t *testing.T) string {
 	return dir
 }
 
+// What a process starts while it is being killed must not live on.
+func TestKillMissesNoChild(t *testing.T) {
+	const script = "for i in {1..100}; do sleep 60.25 & done; wait"
+	family := func() (members []string) {
+		for _, command := range processes(t) {
+			if strings.Contains(command, "sleep 60.25") {
+				members = append(members, command)
+			}
+		}
+		return members
+	}
+	for range 5 {
+		parent := exec.Command("bash", "-c", script)
+		if err := parent.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- parent.Wait() }()
+		harness.Eventually(t, 10*time.Second, func() error {
+			if members := family(); len(members) < 2 {
+				return fmt.Errorf("there are %q", members)
+			}
+			return nil
+		}, "starting")
+		if err := local.Terminate(parent.Process.Pid, syscall.SIGKILL, 10*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		<-ended
+		harness.Eventually(t, 10*time.Second, func() error { // a minute is what they have
+			if left := family(); len(left) > 0 {
+				return fmt.Errorf("%q run still", left)
+			}
+			return nil
+		}, "killing")
+	}
+}
+
+// processes returns the commands of all that run.
+func processes(t *testing.T) (commands []string) {
+	t.Helper()
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is sound
+	for _, file := range files {
+		if command, err := os.ReadFile(file); err == nil && running(pidOf(file)) {
+			commands = append(commands, strings.ReplaceAll(string(command), "\x00", " "))
+		}
+	}
+	return commands
+}
+
+func pidOf(file string) int {
+	pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file))) // the pattern asked for digits
+	return pid
+}
+
 func mustBeGone(t *testing.T, after string, pids []int) {
 	t.Helper()
 	for _, pid := range pids {

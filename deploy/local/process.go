@@ -63,6 +63,7 @@ func (p *process) run(started chan<- error) {
 func Terminate(pid int, sig syscall.Signal, grace time.Duration) error {
 	tree := descendants(pid)
 	if sig == syscall.SIGKILL {
+		tree = held(pid)
 		killAll(tree)
 	} else if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("stopping process %d: %w", pid, err)
@@ -70,11 +71,24 @@ func Terminate(pid int, sig syscall.Signal, grace time.Duration) error {
 	if gone(tree, grace) {
 		return nil
 	}
-	killAll(append(tree, descendants(pid)...))
+	tree = append(tree, held(pid)...)
+	killAll(tree)
 	if gone(tree, grace) {
 		return nil
 	}
 	return fmt.Errorf("process %d can't be killed", pid)
+}
+
+// held stops pid and all processes below it, and returns them: a child that one of them
+// starts between a look and a kill would live on, and keep the server's data locked.
+func held(pid int) (tree []int) {
+	for known := -1; len(tree) != known; {
+		known = len(tree)
+		_ = signalTree(pid, syscall.SIGSTOP) // a killing must go on
+		frozen(pid, time.Second)             // so must it with one that can't be stopped
+		tree = descendants(pid)
+	}
+	return tree
 }
 
 func killAll(pids []int) {
