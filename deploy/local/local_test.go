@@ -341,7 +341,7 @@ func folder(t *testing.T) string {
 
 // What a process starts while it is being killed must not live on.
 func TestKillMissesNoChild(t *testing.T) {
-	const script = "for i in {1..100}; do sleep 60.25 & done; wait"
+	const script = "for i in {1..400}; do sleep 60.25 & done; wait"
 	family := func() (members []string) {
 		for _, command := range processes(t) {
 			if strings.Contains(command, "sleep 60.25") {
