@@ -22,10 +22,14 @@ import (
 // transactAttempts bounds how often a transaction that lost a deadlock is tried.
 const transactAttempts = 10
 
+// ErrOvertaken is what a transaction returns that finds what it has read changed by
+// somebody else. Run again it sees the change.
+var ErrOvertaken = errors.New("somebody else was quicker")
+
 // Transact runs fn in a transaction and runs it again when the database asks for
-// that: deadlock, lock wait, serialization failure or busy. So fn must set
-// nothing outside the transaction that a second run would not set again. It
-// returns fn's error as it is.
+// that (deadlock, lock wait, serialization failure or busy) or fn does, by
+// ErrOvertaken. So fn must set nothing outside the transaction that a second run would
+// not set again. It returns fn's error as it is.
 func Transact(ctx context.Context, db *gorm.DB, fn func(tx *gorm.DB) error) error {
 	var err error
 	for attempt := range transactAttempts {
@@ -67,6 +71,8 @@ func retryable(err error) bool {
 	switch {
 	case err == nil:
 		return false
+	case errors.Is(err, ErrOvertaken):
+		return true
 	case errors.As(err, &my):
 		return my.Number == mysqlDeadlock || my.Number == mysqlLockWait || my.Number == mysqlRecordChanged
 	case errors.As(err, &pg):

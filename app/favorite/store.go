@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -44,9 +46,9 @@ func anyOf(n int) string {
 // version set, each write's version comes from it, given the row's, under the
 // row's lock.
 //
-// The order of the steps matters. A row that is inserted before it is locked can
-// be locked: with the lock first, two appliers both find no row and both count.
-// Counters come last, since they are what strangers' likes share.
+// Rows are locked before they are judged. One that is not there can't be, so it is
+// inserted and never overwritten: of two appliers who find none, the second begins
+// anew. Counters come last, since they are what strangers' likes share.
 func (s *store) apply(ctx context.Context, writes []write, version func(row int64) int64) error {
 	writes = newest(writes)
 	err := model.Transact(ctx, s.db, func(tx *gorm.DB) error {
@@ -56,12 +58,12 @@ func (s *store) apply(ctx context.Context, writes []write, version func(row int6
 		}
 		changes := change{videos: map[int64]int64{}, received: map[int64]int64{}, given: map[int64]int64{}}
 		for _, w := range writes {
-			row := rows[key{w.user, w.video}]
+			row, there := rows[key{w.user, w.video}]
 			if version != nil {
 				w.version = version(row.version)
 			}
 			if w.version > row.version {
-				changes.count(row, w)
+				changes.count(row, there, w)
 			}
 		}
 		return changes.save(tx)
@@ -87,16 +89,11 @@ func newest(writes []write) []write {
 	})
 }
 
-// lockRows makes sure that each write has a row, locks them and reads them.
+// lockRows locks the rows there are of the writes and reads them.
 func lockRows(tx *gorm.DB, writes []write) (map[key]write, error) {
-	missing := make([]model.Favorite, len(writes))
 	keys := make([]any, 0, 2*len(writes))
-	for i, w := range writes {
-		missing[i] = model.Favorite{UserID: w.user, VideoID: w.video, AuthorID: w.author}
+	for _, w := range writes {
 		keys = append(keys, w.user, w.video)
-	}
-	if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&missing).Error; err != nil {
-		return nil, err
 	}
 	var found []model.Favorite
 	err := tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).
@@ -113,14 +110,15 @@ func lockRows(tx *gorm.DB, writes []write) (map[key]write, error) {
 
 // change is what a batch does to the tables.
 type change struct {
-	rows []model.Favorite
+	// added are rows that were not there, changed those that were locked.
+	added, changed []model.Favorite
 	// videos, received and given are what the counters of a video, of an author
 	// and of a user grow by.
 	videos, received, given map[int64]int64
 }
 
-// count takes back what row counted for and adds what w does.
-func (c *change) count(row, w write) {
+// count takes back what row, if it was there, counted for, and adds what w does.
+func (c *change) count(row write, there bool, w write) {
 	if row.liked {
 		c.videos[row.video]--
 		c.received[row.author]--
@@ -131,22 +129,34 @@ func (c *change) count(row, w write) {
 		c.received[w.author]++
 		c.given[w.user]++
 	}
-	c.rows = append(c.rows, model.Favorite{
-		UserID: w.user, VideoID: w.video, AuthorID: w.author, Liked: w.liked, Version: w.version,
-	})
+	after := model.Favorite{UserID: w.user, VideoID: w.video, AuthorID: w.author, Liked: w.liked, Version: w.version}
+	if there {
+		c.changed = append(c.changed, after)
+	} else {
+		c.added = append(c.added, after)
+	}
 }
 
-// save writes rows and counters with one statement a table, in key order.
+// save writes rows and counters, in key order. A row that somebody else has added
+// meanwhile asks for another look at all of them.
 func (c *change) save(tx *gorm.DB) error {
-	if len(c.rows) == 0 {
-		return nil
+	if len(c.added) > 0 {
+		err := tx.Create(&c.added).Error
+		if errors.Is(err, gorm.ErrDuplicatedKey) {
+			return fmt.Errorf("%w: %w", model.ErrOvertaken, err)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	err := tx.Clauses(clause.OnConflict{
-		Columns:   []clause.Column{{Name: "user_id"}, {Name: "video_id"}},
-		DoUpdates: clause.AssignmentColumns([]string{"author_id", "liked", "version"}),
-	}).Create(&c.rows).Error
-	if err != nil {
-		return err
+	if len(c.changed) > 0 {
+		err := tx.Clauses(clause.OnConflict{
+			Columns:   []clause.Column{{Name: "user_id"}, {Name: "video_id"}},
+			DoUpdates: clause.AssignmentColumns([]string{"author_id", "liked", "version"}),
+		}).Create(&c.changed).Error
+		if err != nil {
+			return err
+		}
 	}
 	var videos []model.FavoriteVideo
 	for _, id := range slices.Sorted(maps.Keys(c.videos)) {

@@ -342,25 +342,36 @@ func TestWorkerRunConsumesTheQueueOfLikes(t *testing.T) {
 }
 
 // A batch costs the same few statements whatever its size.
-func TestWorkerAppliesABatchInFiveStatements(t *testing.T) {
+func TestWorkerAppliesABatchInFewStatements(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
 		w := newWorker(t, db, memoryPending(), nil)
-		batch := make([]write, Queue.Batch)
-		for i := range batch {
-			batch[i] = write{1 + int64(i)%40, 1000 + int64(i), 2000 + int64(i)%60, true, epoch + int64(i)}
-		}
 		statements := tables.Statements(t, db)
-		must(t, w.handle(t.Context(), messages(t, batch)))
-		if n := statements.Load(); n != 5 {
-			t.Errorf("%d statements, want 5", n)
+		var all []write
+		batch := func(version int64, first, end int) (some []write) {
+			for i := first; i < end; i++ {
+				some = append(some, write{1 + int64(i)%40, 1000 + int64(i), 2000 + int64(i)%60, version%2 == 0, epoch + version})
+			}
+			return some
 		}
-		audit(t, db, batch)
-		statements.Store(0)
-		must(t, w.handle(t.Context(), messages(t, batch)))
-		if n := statements.Load(); n != 2 {
-			t.Errorf("%d statements for a redelivered batch, want 2", n)
+		n := Queue.Batch
+		for _, tt := range []struct {
+			name   string
+			writes []write
+			most   int64
+		}{
+			{"of new likes", batch(0, 0, n), 4},
+			{"redelivered", batch(0, 0, n), 1},
+			{"of unlikes", batch(1, 0, n), 4},
+			{"of both", batch(2, n/2, n+n/2), 5},
+		} {
+			statements.Store(0)
+			must(t, w.handle(t.Context(), messages(t, tt.writes)))
+			if got := statements.Load(); got != tt.most {
+				t.Errorf("a batch %s: %d statements, want %d", tt.name, got, tt.most)
+			}
+			all = append(all, tt.writes...)
+			audit(t, db, all)
 		}
-		audit(t, db, batch)
 	})
 }
 
