@@ -18,6 +18,9 @@ const knownWithin = time.Second
 // startLive begins to follow what of the configuration changes while the process
 // runs: etcd where it is named, else the file, if there is one.
 func startLive(ctx context.Context, p Process, shared *resources) (part, error) {
+	if err := shared.live.Follow(levelOf(p.Level, p.Config.Log.Level)); err != nil {
+		return part{}, err
+	}
 	var watch func(context.Context)
 	switch {
 	case len(p.Config.Etcd.Endpoints) > 0:
@@ -38,7 +41,7 @@ func startLive(ctx context.Context, p Process, shared *resources) (part, error) 
 		defer cancel()
 		shared.live.Await(waiting)
 	}
-	return watching, shared.live.Follow(levelOf(p.Level, p.Config.Log.Level))
+	return watching, nil
 }
 
 // levelOf returns what sets the log's level when the configuration's changes from

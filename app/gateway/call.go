@@ -116,7 +116,8 @@ func newCommand[Req, Resp any](w *wiring, name string, p plan, call method[Req, 
 }
 
 // set is wiring's for one command. Hystrix reads a circuit's settings anew for each
-// call, all but the most it lets in, which never changes. Circuits belong to the process: the last settings of a name count.
+// call, all but the most it lets in, which never changes. Circuits belong to the
+// process: the last settings of a name count.
 func (c *command[Req, Resp]) set(times config.RPC, circuit config.Circuit) {
 	b := c.plan(times)
 	hystrix.ConfigureCommand(c.name, hystrix.CommandConfig{

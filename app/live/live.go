@@ -9,7 +9,10 @@
 //   - The last good value stays in force while the source is away, empty or holds
 //     nonsense. A process that starts then has what its file says.
 //
-// Names, types and validation of the keys are those of package config.
+// Names, types and validation of the keys are those of package config. Not live are
+// addresses, folders and secrets; limits.concurrency, by which the slots of each RPC
+// are made at the start; the most that Hystrix lets in, which it reads once; and how
+// long services hold lists of their own, since what they promise rests on that.
 package live
 
 import (

@@ -134,6 +134,7 @@ func TestWhatIsSetAppliesEverywhereAndStays(t *testing.T) {
 		{"an unknown key", "limits.rate", `{"revision":1,"new":"1"}`},
 		{"a key of the start", "http.listen", `{"revision":1,"new":":1"}`},
 		{"a secret", "token.keys", `{"revision":1,"new":"k1:hush"}`},
+		{"a secret as it is", "redis.password", "hush"},
 	}
 	for _, step := range steps {
 		t.Run(step.name, func(t *testing.T) {

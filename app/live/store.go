@@ -1,6 +1,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -92,7 +93,8 @@ func (s *Store) decode(found *clientv3.GetResponse) (changes map[string]Change, 
 		key := strings.TrimPrefix(string(kv.Key), s.values)
 		var c Change
 		if err := json.Unmarshal(kv.Value, &c); err != nil || c.Revision <= 0 {
-			faults[key] = fmt.Errorf("%s: %q is no change that `backbeat config set` made", key, kv.Value)
+			// Not what it is: somebody may have put a secret there.
+			faults[key] = fmt.Errorf("%s: what etcd holds is no change that `backbeat config set` made", key)
 			continue
 		}
 		changes[key] = c
@@ -157,7 +159,7 @@ func (s *Store) Set(ctx context.Context, key string, value *string, by string, r
 		}
 		latest = held.Changes[key]
 		if revision != AnyRevision && latest.Revision != revision {
-			return Change{}, false, fmt.Errorf("%s: %w: revision %d is by %s", key, ErrConflict, latest.Revision, latest.By)
+			return Change{}, false, fmt.Errorf("%s: %w: the latest change is revision %d by %s", key, ErrConflict, latest.Revision, cmp.Or(latest.By, "nobody"))
 		}
 		trial, err := s.base.With(with(held.sound, key, value))
 		if err != nil {
@@ -241,7 +243,8 @@ func (s *Store) past(ctx context.Context, key string, most int64) ([]Change, err
 }
 
 // Rollback gives a key the value that a change gave it, as a change of its own in
-// the manner of Set. To revision 0 is back to what the file says, to AnyRevision back before the latest.
+// the manner of Set. To revision 0 is back to what the file says, to AnyRevision back
+// before the latest.
 func (s *Store) Rollback(ctx context.Context, key string, to int64, by string) (latest Change, changed bool, err error) {
 	if _, err := s.base.Setting(key); err != nil {
 		return Change{}, false, err
