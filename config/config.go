@@ -8,23 +8,27 @@ import "time"
 
 // Config is the whole configuration. Every key can be overridden by
 // BACKBEAT_<SECTION>_<KEY>; a key tagged secret also by BACKBEAT_<SECTION>_<KEY>_FILE,
-// which names a file that holds the value.
+// which names a file that holds the value. A key tagged live may change while a
+// process runs (package live).
 type Config struct {
-	HTTP   HTTP   `yaml:"http"`
-	Data   Data   `yaml:"data"`
-	DB     DB     `yaml:"db"`
-	AMQP   AMQP   `yaml:"amqp"`
-	Etcd   Etcd   `yaml:"etcd"`
-	Redis  Redis  `yaml:"redis"`
-	S3     S3     `yaml:"s3"`
-	Media  Media  `yaml:"media"`
-	Jaeger Jaeger `yaml:"jaeger"`
-	Token  Token  `yaml:"token"`
-	RPC    RPC    `yaml:"rpc"`
-	Admin  Admin  `yaml:"admin"`
-	Limits Limits `yaml:"limits"`
-	Log    Log    `yaml:"log"`
-	Time   Time   `yaml:"time"`
+	HTTP     HTTP     `yaml:"http"`
+	Data     Data     `yaml:"data"`
+	DB       DB       `yaml:"db"`
+	AMQP     AMQP     `yaml:"amqp"`
+	Etcd     Etcd     `yaml:"etcd"`
+	Redis    Redis    `yaml:"redis"`
+	S3       S3       `yaml:"s3"`
+	Media    Media    `yaml:"media"`
+	Jaeger   Jaeger   `yaml:"jaeger"`
+	Token    Token    `yaml:"token"`
+	RPC      RPC      `yaml:"rpc"`
+	Circuit  Circuit  `yaml:"circuit"`
+	Cache    Cache    `yaml:"cache"`
+	Admin    Admin    `yaml:"admin"`
+	Limits   Limits   `yaml:"limits"`
+	Features Features `yaml:"features"`
+	Log      Log      `yaml:"log"`
+	Time     Time     `yaml:"time"`
 }
 
 // HTTP is the gateway's listener.
@@ -71,7 +75,8 @@ type AMQP struct {
 	Confirm time.Duration `yaml:"confirm"`
 }
 
-// Etcd is discovery; no endpoints means the memory registry (embedded mode).
+// Etcd is discovery and live settings; no endpoints means the memory registry and
+// the file (embedded mode).
 type Etcd struct {
 	Endpoints []string `yaml:"endpoints"`
 	User      string   `yaml:"user"`
@@ -128,8 +133,8 @@ type Jaeger struct {
 	// Agent is the UDP agent's HOST:PORT, used without an endpoint.
 	Agent string `yaml:"agent"`
 	// Sampler is const, probabilistic or ratelimiting, with its parameter.
-	Sampler      string  `yaml:"sampler"`
-	SamplerParam float64 `yaml:"sampler_param"`
+	Sampler      string  `yaml:"sampler" live:"true"`
+	SamplerParam float64 `yaml:"sampler_param" live:"true"`
 }
 
 // Token is the app's credential.
@@ -149,13 +154,43 @@ type RPC struct {
 	// ReadBudget is how long a page waits for a part that a fallback can stand in
 	// for, tries included. Longer than 200ms and a dead service's circuit opens
 	// after more than two seconds.
-	ReadBudget time.Duration `yaml:"read_budget"`
+	ReadBudget time.Duration `yaml:"read_budget" live:"true"`
 	// WriteBudget is how long a write waits, or a list that nothing can stand in
 	// for, tries included; registering, logging in and publishing
 	// wait three times as long.
-	WriteBudget time.Duration `yaml:"write_budget"`
+	WriteBudget time.Duration `yaml:"write_budget" live:"true"`
 	// TLS is mutual: with it set both ends show a certificate of the same CA.
 	TLS TLS `yaml:"tls"`
+}
+
+// Circuit is when the gateway stops asking a service, for each RPC on its own. How
+// many calls Hystrix lets in is no key: a circuit reads that once, and our own
+// bound, limits.concurrency, comes long before it.
+type Circuit struct {
+	// ErrorPercent of the calls in ten seconds, of Requests or more, have to fail.
+	ErrorPercent int `yaml:"error_percent" live:"true"`
+	Requests     int `yaml:"requests" live:"true"`
+	// Sleep is how long nothing is asked, before one call tries again.
+	Sleep time.Duration `yaml:"sleep" live:"true"`
+}
+
+// Cache is how old what a gateway holds for everybody may be; 0 holds nothing.
+type Cache struct {
+	// Counts of likes, comments and so on, and Pages made of them: their sum is how
+	// late a count may show.
+	Counts time.Duration `yaml:"counts" live:"true"`
+	Pages  time.Duration `yaml:"pages" live:"true"`
+	// Cards are names, titles and whose video it is.
+	Cards time.Duration `yaml:"cards" live:"true"`
+}
+
+// Features are what an operator may close for a while. What is closed is refused
+// with a text; everything else goes on.
+type Features struct {
+	// Registration of new accounts.
+	Registration bool `yaml:"registration" live:"true"`
+	// Upload of new videos.
+	Upload bool `yaml:"upload" live:"true"`
 }
 
 // TLS names PEM files. All empty means plain text.
@@ -179,25 +214,25 @@ type Limits struct {
 	Transcodes int `yaml:"transcodes"`
 	// UserRate and UserBurst bound one user's requests, in requests a second and
 	// at once. Here and below 0 is no limit, and each gateway counts for itself.
-	UserRate  int `yaml:"user_rate"`
-	UserBurst int `yaml:"user_burst"`
+	UserRate  int `yaml:"user_rate" live:"true"`
+	UserBurst int `yaml:"user_burst" live:"true"`
 	// AddressRate and AddressBurst bound one client address's requests likewise.
 	// An IPv6 client is its /64 network.
-	AddressRate  int `yaml:"address_rate"`
-	AddressBurst int `yaml:"address_burst"`
+	AddressRate  int `yaml:"address_rate" live:"true"`
+	AddressBurst int `yaml:"address_burst" live:"true"`
 	// Registrations bounds the accounts one address may ask for in a minute.
-	Registrations int `yaml:"registrations"`
+	Registrations int `yaml:"registrations" live:"true"`
 	// LoginFailures is how many logins of one name may fail before further tries
 	// have to wait.
-	LoginFailures int `yaml:"login_failures"`
+	LoginFailures int `yaml:"login_failures" live:"true"`
 	// Exempt are the networks (CIDR) of clients that none of these six bound.
-	Exempt []string `yaml:"exempt"`
+	Exempt []string `yaml:"exempt" live:"true"`
 }
 
 // Log is the log on standard error.
 type Log struct {
 	// Level is debug, info, warn or error.
-	Level string `yaml:"level"`
+	Level string `yaml:"level" live:"true"`
 	// Format is text or json; empty is text on a terminal, else json.
 	Format string `yaml:"format"`
 }
@@ -221,12 +256,16 @@ func Default() *Config {
 		Jaeger: Jaeger{Sampler: "ratelimiting", SamplerParam: 100},
 		Token:  Token{Life: 7 * 24 * time.Hour},
 		RPC:    RPC{Listen: "127.0.0.1:0", ReadBudget: 200 * time.Millisecond, WriteBudget: time.Second},
+		// A dead service opens its circuits in about a second, also after healthy traffic.
+		Circuit: Circuit{ErrorPercent: 10, Requests: 20, Sleep: time.Second},
+		Cache:   Cache{Counts: 250 * time.Millisecond, Pages: 250 * time.Millisecond, Cards: 5 * time.Minute},
 		Limits: Limits{
 			Concurrency: 2048, Transcodes: 1,
 			UserRate: 50, UserBurst: 100, AddressRate: 1000, AddressBurst: 2000, Registrations: 300, LoginFailures: 10,
 			Exempt: []string{"127.0.0.0/8", "::1/128"},
 		},
-		Log:  Log{Level: "info"},
-		Time: Time{Zone: "Asia/Shanghai"},
+		Features: Features{Registration: true, Upload: true},
+		Log:      Log{Level: "info"},
+		Time:     Time{Zone: "Asia/Shanghai"},
 	}
 }

@@ -29,31 +29,37 @@ const (
 // Load returns the defaults, overridden by the YAML file at path unless path is
 // empty, overridden by environ (as of os.Environ). It reports all faults at once.
 func Load(path string, environ []string) (*Config, error) {
-	cfg := Default()
-	var faults []error
+	var content []byte
+	var err error
 	if path != "" {
-		if err := cfg.readFile(path); err != nil {
-			faults = append(faults, err)
-		}
+		content, err = os.ReadFile(path)
 	}
-	faults = append(faults, cfg.readEnviron(environ)...)
-	if err := errors.Join(append(faults, cfg.Validate()...)...); err != nil {
+	cfg, faults := parse(path, content, environ)
+	if err := errors.Join(append([]error{err}, faults...)...); err != nil {
 		return nil, err
 	}
 	return cfg, nil
 }
 
-func (c *Config) readFile(path string) error {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return err
+// Parse is Load of a file of the given name that holds content.
+func Parse(name string, content []byte, environ []string) (*Config, error) {
+	cfg, faults := parse(name, content, environ)
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
 	}
+	return cfg, nil
+}
+
+func parse(name string, content []byte, environ []string) (*Config, []error) {
+	cfg := Default()
+	var faults []error
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
 	decoder.KnownFields(true)
-	if err := decoder.Decode(c); err != nil && !errors.Is(err, io.EOF) { // EOF: an empty file
-		return fmt.Errorf("%s: %w", path, err)
+	if err := decoder.Decode(cfg); err != nil && !errors.Is(err, io.EOF) { // EOF: an empty file
+		faults = append(faults, fmt.Errorf("%s: %w", name, err))
 	}
-	return nil
+	faults = append(faults, cfg.readEnviron(environ)...)
+	return cfg, append(faults, cfg.Validate()...)
 }
 
 // readEnviron sets every key that a variable names and returns what was wrong.
@@ -91,9 +97,9 @@ func (c *Config) readEnviron(environ []string) []error {
 // key is one leaf of the configuration.
 type key struct {
 	// path is its place, such as [http listen].
-	path   []string
-	secret bool
-	value  reflect.Value
+	path         []string
+	secret, live bool
+	value        reflect.Value
 }
 
 // keys returns every leaf in the order of the struct.
@@ -108,7 +114,7 @@ func (c *Config) keys() []key {
 				walk(at, v.Field(i))
 				continue
 			}
-			found = append(found, key{at, field.Tag.Get("secret") == "true", v.Field(i)})
+			found = append(found, key{at, field.Tag.Get("secret") == "true", field.Tag.Get("live") == "true", v.Field(i)})
 		}
 	}
 	walk(nil, reflect.ValueOf(c).Elem())
@@ -135,21 +141,39 @@ func (k key) set(text string) error {
 		}
 		return nil
 	case *time.Duration:
-		return parse(target, text, time.ParseDuration)
+		return parseAs(target, text, time.ParseDuration)
 	case *bool:
-		return parse(target, text, strconv.ParseBool)
+		return parseAs(target, text, strconv.ParseBool)
 	case *float64:
-		return parse(target, text, func(s string) (float64, error) { return strconv.ParseFloat(s, 64) })
+		return parseAs(target, text, func(s string) (float64, error) { return strconv.ParseFloat(s, 64) })
 	case *int:
-		return parse(target, text, strconv.Atoi)
+		return parseAs(target, text, strconv.Atoi)
 	case *int64:
-		return parse(target, text, func(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) })
+		return parseAs(target, text, func(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) })
 	default:
 		return fmt.Errorf("a key of type %T cannot be set", target)
 	}
 }
 
-func parse[T any](target *T, text string, read func(string) (T, error)) error {
+// text returns the value in the form that set reads.
+func (k key) text() string {
+	switch value := k.value.Interface().(type) {
+	case []string:
+		return strings.Join(value, ",")
+	default: // prints the rest as its parser reads it
+		return fmt.Sprint(value)
+	}
+}
+
+// shown is text for people to see: a secret is masked.
+func (k key) shown() string {
+	if k.secret && k.text() != "" {
+		return masked(k.text())
+	}
+	return k.text()
+}
+
+func parseAs[T any](target *T, text string, read func(string) (T, error)) error {
 	value, err := read(text)
 	if err != nil {
 		return fmt.Errorf("%q is no %T", text, *target)
@@ -164,8 +188,8 @@ const mask = "******"
 func (c *Config) Show() (string, error) {
 	shown := *c
 	for _, k := range shown.keys() {
-		if k.secret && k.value.String() != "" {
-			k.value.SetString(masked(k.value.String()))
+		if k.secret {
+			k.value.SetString(k.shown())
 		}
 	}
 	out, err := yaml.Marshal(&shown)

@@ -12,17 +12,36 @@ import (
 	"time"
 )
 
-// maxLimit is the largest rate or burst; a larger one bounds nothing.
-const maxLimit = 1_000_000
+const (
+	// maxLimit is the largest rate or burst; a larger one bounds nothing.
+	maxLimit = 1_000_000
+	// minBudget and maxBudget bound a call's time: below Hystrix counts no time at
+	// all, above no phone waits.
+	minBudget, maxBudget = time.Millisecond, time.Minute
+	// maxCounts and maxCards bound how old held values may be.
+	maxCounts, maxCards = time.Minute, time.Hour
+)
+
+// check takes down a fault of the key unless ok.
+type check func(ok bool, key, format string, args ...any)
 
 // Validate returns every fault it finds, each naming its key.
-func (c *Config) Validate() []error {
+func (c *Config) Validate() []error { return faultsOf(c.validate, c.validateLive) }
+
+func faultsOf(validators ...func(check)) []error {
 	var faults []error
-	check := func(ok bool, key, format string, args ...any) {
-		if !ok {
-			faults = append(faults, fmt.Errorf("%s: "+format, append([]any{key}, args...)...))
-		}
+	for _, validate := range validators {
+		validate(func(ok bool, key, format string, args ...any) {
+			if !ok {
+				faults = append(faults, fmt.Errorf("%s: "+format, append([]any{key}, args...)...))
+			}
+		})
 	}
+	return faults
+}
+
+// validate looks at the keys that are read at the start.
+func (c *Config) validate(check check) {
 	check(isListen(c.HTTP.Listen), "http.listen", "%q is not host:port", c.HTTP.Listen)
 	check(c.HTTP.PublicURL == "" || isBaseURL(c.HTTP.PublicURL), "http.public_url", "%q is not http(s)://host[:port][/path]", c.HTTP.PublicURL)
 	for _, origin := range c.HTTP.CORSOrigins {
@@ -52,8 +71,6 @@ func (c *Config) Validate() []error {
 	check(c.Media.MaxDuration > 0, "media.max_duration", "must be positive")
 	check(c.Jaeger.Endpoint == "" || hasScheme(c.Jaeger.Endpoint, "http", "https"), "jaeger.endpoint", "%q is not http://HOST:14268/api/traces", c.Jaeger.Endpoint)
 	check(c.Jaeger.Agent == "" || isListen(c.Jaeger.Agent), "jaeger.agent", "%q is not host:port", c.Jaeger.Agent)
-	check(slices.Contains([]string{"const", "probabilistic", "ratelimiting"}, c.Jaeger.Sampler), "jaeger.sampler", "%q is none of const, probabilistic, ratelimiting", c.Jaeger.Sampler)
-	check(c.Jaeger.SamplerParam >= 0, "jaeger.sampler_param", "must not be negative")
 	check(c.Token.Life > 0, "token.life", "must be positive")
 	check(c.Admin.Listen == "" || isListen(c.Admin.Listen), "admin.listen", "%q is not host:port", c.Admin.Listen)
 	check(isListen(c.RPC.Listen), "rpc.listen", "%q is not host:port", c.RPC.Listen)
@@ -69,13 +86,35 @@ func (c *Config) Validate() []error {
 			}
 		}
 	}
-	check(c.RPC.ReadBudget > 0, "rpc.read_budget", "must be positive")
-	check(c.RPC.WriteBudget > 0, "rpc.write_budget", "must be positive")
 	rpc := c.RPC.TLS
 	check((rpc.Cert == "") == (rpc.CA == ""), "rpc.tls", "is mutual: cert, key and ca go together")
 	check(c.Limits.Concurrency > 0, "limits.concurrency", "must be positive")
 	check(c.Limits.Hashes >= 0, "limits.hashes", "must not be negative")
 	check(c.Limits.Transcodes > 0, "limits.transcodes", "must be positive")
+	check(slices.Contains([]string{"", "text", "json"}, c.Log.Format), "log.format", "%q is neither text nor json", c.Log.Format)
+	_, err := time.LoadLocation(c.Time.Zone)
+	check(err == nil && c.Time.Zone != "", "time.zone", "%q is not a zone like Asia/Shanghai", c.Time.Zone)
+}
+
+// validateLive looks at the keys that may change while a process runs, and at
+// nothing else: what is sound here is sound in every process.
+func (c *Config) validateLive(check check) {
+	check(slices.Contains([]string{"const", "probabilistic", "ratelimiting"}, c.Jaeger.Sampler), "jaeger.sampler", "%q is none of const, probabilistic, ratelimiting", c.Jaeger.Sampler)
+	check(c.Jaeger.SamplerParam >= 0 && c.Jaeger.SamplerParam <= maxLimit, "jaeger.sampler_param", "must be 0 to %d", maxLimit)
+	check(c.Jaeger.Sampler != "probabilistic" || c.Jaeger.SamplerParam <= 1, "jaeger.sampler_param", "must be 0 to 1 for the sampler probabilistic")
+	for _, times := range []struct {
+		key         string
+		d           time.Duration
+		least, most time.Duration
+	}{
+		{"rpc.read_budget", c.RPC.ReadBudget, minBudget, maxBudget}, {"rpc.write_budget", c.RPC.WriteBudget, minBudget, maxBudget},
+		{"circuit.sleep", c.Circuit.Sleep, minBudget, maxBudget},
+		{"cache.counts", c.Cache.Counts, 0, maxCounts}, {"cache.pages", c.Cache.Pages, 0, maxCounts}, {"cache.cards", c.Cache.Cards, 0, maxCards},
+	} {
+		check(times.d >= times.least && times.d <= times.most, times.key, "must be %v to %v", times.least, times.most)
+	}
+	check(c.Circuit.ErrorPercent >= 1 && c.Circuit.ErrorPercent <= 100, "circuit.error_percent", "must be 1 to 100")
+	check(c.Circuit.Requests >= 1 && c.Circuit.Requests <= maxLimit, "circuit.requests", "must be 1 to %d", maxLimit)
 	for _, limit := range []struct {
 		key string
 		n   int
@@ -91,10 +130,6 @@ func (c *Config) Validate() []error {
 	}
 	var level slog.Level
 	check(level.UnmarshalText([]byte(c.Log.Level)) == nil, "log.level", "%q is none of debug, info, warn, error", c.Log.Level)
-	check(slices.Contains([]string{"", "text", "json"}, c.Log.Format), "log.format", "%q is neither text nor json", c.Log.Format)
-	_, err := time.LoadLocation(c.Time.Zone)
-	check(err == nil && c.Time.Zone != "", "time.zone", "%q is not a zone like Asia/Shanghai", c.Time.Zone)
-	return faults
 }
 
 // isListen reports whether address is host:port; the host may be empty.

@@ -10,7 +10,8 @@ import (
 // mostLevel bounds what a level is read from, in bytes.
 const mostLevel = 16
 
-// levelOf serves the level of the log. It forgets what it was set to with the process.
+// levelOf serves the level of the log. What it was set to is forgotten
+// with the process, and when the key log.level changes.
 func levelOf(level *slog.LevelVar) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPut {

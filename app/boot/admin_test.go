@@ -29,7 +29,7 @@ func operated(t *testing.T, change func(*config.Config)) (admin, gateway string)
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
-		ended <- Run(ctx, cfg, nil, slog.New(slog.NewTextHandler(said, nil)), new(slog.LevelVar), func(parts []Part) {
+		ended <- Run(ctx, Process{Config: cfg, Log: slog.New(slog.NewTextHandler(said, nil)), Level: new(slog.LevelVar)}, nil, func(parts []Part) {
 			ready <- parts[len(parts)-1].Address
 		})
 	}()

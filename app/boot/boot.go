@@ -54,10 +54,22 @@ type part struct {
 	failed <-chan error
 }
 
+// Process is what a process runs by.
+type Process struct {
+	Config *config.Config
+	// File and Environ are what Load took Config from. Without etcd the file is
+	// watched for changes of live keys; empty is none.
+	File    string
+	Environ []string
+	Log     *slog.Logger
+	// Level is that of Log, which whoever operates the process may change.
+	Level *slog.LevelVar
+}
+
 // Run starts the roles, calls ready with what runs where, and drains them all
-// when ctx ends or one of them fails. It returns nil after a clean stop. Level is the
-// log's, which whoever operates the process may change.
-func Run(ctx context.Context, cfg *config.Config, names []string, log *slog.Logger, level *slog.LevelVar, ready func([]Part)) (err error) {
+// when ctx ends or one of them fails. It returns nil after a clean stop.
+func Run(ctx context.Context, process Process, names []string, ready func([]Part)) (err error) {
+	cfg, log := process.Config, process.Log
 	chosen, err := choose(cfg, names)
 	if err != nil {
 		return err
@@ -71,7 +83,7 @@ func Run(ctx context.Context, cfg *config.Config, names []string, log *slog.Logg
 	readiness := admin.NewReadiness()
 	var running []part
 	var started []Part
-	failed := make(chan error, len(chosen)+1)
+	failed := make(chan error, len(chosen)+2)
 	run := func(p part) {
 		running = append(running, p)
 		if p.failed == nil {
@@ -94,8 +106,13 @@ func Run(ctx context.Context, cfg *config.Config, names []string, log *slog.Logg
 			log.Debug("stopped", "role", p.name)
 		}
 	}()
+	watching, err := startLive(ctx, process, shared)
+	if err != nil {
+		return err
+	}
+	run(watching)
 	if cfg.Admin.Listen != "" {
-		p, err := startAdmin(ctx, shared, readiness, level)
+		p, err := startAdmin(ctx, shared, readiness, process.Level)
 		if err != nil {
 			return err
 		}
@@ -126,11 +143,14 @@ func Run(ctx context.Context, cfg *config.Config, names []string, log *slog.Logg
 // and starts it.
 func startRole(ctx context.Context, r role, shared *resources) (part, error) {
 	log := shared.log.With("role", r.name)
-	tracer, closer, err := trace.New(shared.cfg.Jaeger, r.name, log)
+	tracer, err := trace.New(shared.cfg.Jaeger, r.name, log)
 	if err != nil {
 		return part{}, err
 	}
-	shared.closeLast(closer.Close)
+	shared.closeLast(tracer.Close)
+	if err := shared.live.Follow(func(cfg *config.Config) error { return tracer.Sample(cfg.Jaeger) }); err != nil {
+		return part{}, err
+	}
 	s := &site{resources: shared, name: r.name, tracer: tracer, log: log}
 	for _, n := range r.needs {
 		if err := n.open(s); err != nil {

@@ -70,7 +70,7 @@ func TestRunEmbedded(t *testing.T) {
 	for range 2 {
 		ctx, cancel := context.WithCancel(t.Context())
 		var gateway string
-		err := Run(ctx, cfg, nil, quiet, new(slog.LevelVar), func(parts []Part) {
+		err := Run(ctx, Process{Config: cfg, Log: quiet, Level: new(slog.LevelVar)}, nil, func(parts []Part) {
 			for _, p := range parts {
 				if p.Role == "gateway" {
 					gateway = p.Address

@@ -28,6 +28,7 @@ import (
 	"backbeat/app/cache"
 	"backbeat/app/favorite"
 	"backbeat/app/id"
+	"backbeat/app/live"
 	"backbeat/app/media"
 	"backbeat/app/registry"
 	"backbeat/app/token"
@@ -49,12 +50,15 @@ type resources struct {
 	cfg *config.Config
 	log *slog.Logger
 	ids *id.Generator
+	// live is what of cfg changes while the process runs.
+	live *live.Values
 
 	openDB       func() (*gorm.DB, error)
 	openRedis    func() (redis.UniversalClient, error)
 	openCache    func() (cache.Cache, error)
 	openPending  func() (favorite.Pending, error)
 	openMedia    func() (media.Store, error)
+	openEtcd     func() (*clientv3.Client, error)
 	openRegistry func() (microregistry.Registry, error)
 	openKeys     func() (*token.Keys, error)
 
@@ -83,7 +87,7 @@ type site struct {
 }
 
 func newResources(cfg *config.Config, log *slog.Logger) *resources {
-	r := &resources{cfg: cfg, log: log, ids: id.NewGenerator(time.Now)}
+	r := &resources{cfg: cfg, log: log, ids: id.NewGenerator(time.Now), live: live.New(cfg, log)}
 	if cfg.Admin.Listen != "" {
 		r.metrics = admin.NewMetrics()
 	}
@@ -92,6 +96,7 @@ func newResources(cfg *config.Config, log *slog.Logger) *resources {
 	r.openCache = sync.OnceValues(r.newCache)
 	r.openPending = sync.OnceValues(r.newPending)
 	r.openMedia = sync.OnceValues(r.newMedia)
+	r.openEtcd = sync.OnceValues(r.connectEtcd)
 	r.openRegistry = sync.OnceValues(r.newRegistry)
 	r.openKeys = sync.OnceValues(r.readKeys)
 	return r
@@ -220,6 +225,17 @@ func (r *resources) newRegistry() (microregistry.Registry, error) {
 	if len(r.cfg.Etcd.Endpoints) == 0 {
 		return registry.NewMemory(), nil
 	}
+	client, err := r.openEtcd()
+	if err != nil {
+		return nil, err
+	}
+	etcd := registry.NewEtcd(registry.Config{Prefix: r.cfg.Etcd.Prefix, Lease: r.cfg.Etcd.Lease}, registry.Deps{Client: client, Log: r.log})
+	r.closeLast(etcd.Close)
+	r.checks.add(discoveryName, etcd.Check)
+	return etcd, nil
+}
+
+func (r *resources) connectEtcd() (*clientv3.Client, error) {
 	secure, err := r.cfg.Etcd.TLS.Client()
 	if err != nil {
 		return nil, fmt.Errorf("etcd.tls: %w", err)
@@ -244,10 +260,7 @@ func (r *resources) newRegistry() (microregistry.Registry, error) {
 		return nil, fmt.Errorf("etcd: %w", err)
 	}
 	r.closeLast(client.Close)
-	etcd := registry.NewEtcd(registry.Config{Prefix: r.cfg.Etcd.Prefix, Lease: r.cfg.Etcd.Lease}, registry.Deps{Client: client, Log: r.log})
-	r.closeLast(etcd.Close)
-	r.checks.add(discoveryName, etcd.Check)
-	return etcd, nil
+	return client, nil
 }
 
 // dialEtcd returns a client. Without a user that needs no server; to log one in

@@ -183,14 +183,14 @@ func startGateway(ctx context.Context, s *site) (part, error) {
 		return part{}, err
 	}
 	s.closeLast(services.Close)
-	g, err := gateway.New(gateway.Config{
-		HTTP: s.cfg.HTTP, Media: s.cfg.Media, Limits: s.cfg.Limits, Time: s.cfg.Time, RPC: s.cfg.RPC,
-		StagingDir: filepath.Join(s.cfg.Data.Dir, "staging"),
-	}, gateway.Deps{
+	g, err := gateway.New(gatewayConfig(s.cfg), gateway.Deps{
 		Client: services, Keys: s.keys, Media: s.media, Cache: s.cache, Tracer: s.tracer, Log: s.log, Now: time.Now,
 		Metrics: s.metricsOf(s.name),
 	})
 	if err != nil {
+		return part{}, err
+	}
+	if err := s.live.Follow(func(cfg *config.Config) error { return g.Set(gatewayConfig(cfg)) }); err != nil {
 		return part{}, err
 	}
 	listener, err := net.Listen("tcp", s.cfg.HTTP.Listen)
@@ -200,6 +200,14 @@ func startGateway(ctx context.Context, s *site) (part, error) {
 	p := work(ctx, func(ctx context.Context) error { return g.Serve(ctx, listener) })
 	p.address = listener.Addr().String()
 	return p, nil
+}
+
+func gatewayConfig(cfg *config.Config) gateway.Config {
+	return gateway.Config{
+		HTTP: cfg.HTTP, Media: cfg.Media, Limits: cfg.Limits, Time: cfg.Time, RPC: cfg.RPC,
+		Circuit: cfg.Circuit, Cache: cfg.Cache, Features: cfg.Features,
+		StagingDir: filepath.Join(cfg.Data.Dir, "staging"),
+	}
 }
 
 // serve starts the role's gRPC server with the handler registered on it.

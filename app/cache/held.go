@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -24,7 +25,7 @@ type Load[K comparable, V any] func(ctx context.Context, keys []K) (map[K]V, err
 // for concurrent use; the values are shared, nobody changes them.
 type Held[K comparable, V any] struct {
 	entries *otter.Cache[K, held[V]]
-	life    time.Duration
+	life    atomic.Int64 // a Duration
 	now     func() time.Time
 	load    Load[K, V]
 	missed  *batch.Group[[]K, map[K]V]
@@ -33,7 +34,7 @@ type Held[K comparable, V any] struct {
 
 type held[V any] struct {
 	value V
-	until int64 // Unix nanoseconds
+	asked int64 // Unix nanoseconds
 }
 
 // NewHeld returns an empty cache of at most size values. Without load it has what
@@ -41,11 +42,18 @@ type held[V any] struct {
 func NewHeld[K comparable, V any](size int, life time.Duration, now func() time.Time, load Load[K, V]) *Held[K, V] {
 	h := &Held[K, V]{
 		entries: otter.Must(&otter.Options[K, held[V]]{MaximumSize: size}),
-		life:    life, now: now, load: load,
+		now:     now, load: load,
 	}
+	h.SetLife(life)
 	h.missed = batch.NewGroup(math.MaxInt, h.fetch)
 	return h
 }
+
+// SetLife changes how old values may be, those that are held already included.
+func (h *Held[K, V]) SetLife(life time.Duration) { h.life.Store(int64(life)) }
+
+// fresh reports whether a value may be handed out at a time in Unix nanoseconds.
+func (h *Held[K, V]) fresh(e held[V], now int64) bool { return now-e.asked < h.life.Load() }
 
 // Get returns one value per key, the zero value where there is none. With an
 // error the values may be incomplete.
@@ -54,7 +62,7 @@ func (h *Held[K, V]) Get(ctx context.Context, keys ...K) ([]V, error) {
 	var missing []K
 	now := h.now().UnixNano()
 	for i, key := range keys {
-		if e, ok := h.entries.GetIfPresent(key); ok && now < e.until {
+		if e, ok := h.entries.GetIfPresent(key); ok && h.fresh(e, now) {
 			values[i] = e.value
 		} else {
 			missing = append(missing, key)
@@ -77,7 +85,7 @@ func (h *Held[K, V]) Get(ctx context.Context, keys ...K) ([]V, error) {
 // Peek returns the value held for key, and whether there is one.
 func (h *Held[K, V]) Peek(key K) (V, bool) {
 	e, ok := h.entries.GetIfPresent(key)
-	if !ok || h.now().UnixNano() >= e.until {
+	if !ok || !h.fresh(e, h.now().UnixNano()) {
 		h.counts.lookedUp(1, 1)
 		var none V
 		return none, false
@@ -90,9 +98,8 @@ func (h *Held[K, V]) Peek(key K) (V, bool) {
 func (h *Held[K, V]) Put(key K, value V) { h.hold(map[K]V{key: value}, h.now()) }
 
 func (h *Held[K, V]) hold(values map[K]V, asked time.Time) {
-	until := asked.Add(h.life).UnixNano()
 	for key, value := range values {
-		h.entries.Set(key, held[V]{value, until})
+		h.entries.Set(key, held[V]{value, asked.UnixNano()})
 	}
 }
 
@@ -108,7 +115,7 @@ func (h *Held[K, V]) fetch(ctx context.Context, missed [][]K) ([]map[K]V, error)
 			continue
 		}
 		wanted[key] = struct{}{}
-		if e, ok := h.entries.GetIfPresent(key); ok && asked.UnixNano() < e.until {
+		if e, ok := h.entries.GetIfPresent(key); ok && h.fresh(e, asked.UnixNano()) {
 			values[key] = e.value
 		} else {
 			keys = append(keys, key)

@@ -42,7 +42,7 @@ func entries() []entry {
 	return []entry{
 		{"run", "", "everything in this process: SQLite, local files, no servers", run},
 		{"ROLE…", "", "one or more roles of a cluster in this process", nil},
-		{"config", "check | show", "report all faults of the configuration, or print it with secrets masked", configure},
+		{"config", "check | show | list | get KEY | set KEY VALUE | history KEY | rollback KEY", "look at the configuration, change what is live while everything runs (-h)", configure},
 		{"dead", "list | show ID | replay ID…", "look at messages that were given up, put them back", dead},
 		{"doctor", "[-fix]", "look for what is wrong: counters, media, uploads, dead letters", examine},
 		{"user", "show NAME | reset-password NAME", "look at an account, give it another password", account},

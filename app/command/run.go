@@ -30,8 +30,7 @@ func run(ctx context.Context, i invocation) error {
 	if err := ensureFFmpeg(ctx, cfg.Media, i.errOut); err != nil {
 		return err
 	}
-	log, level := logging.New(cfg.Log, i.errOut)
-	return boot.Run(ctx, cfg, nil, log, level, func(parts []boot.Part) { welcome(i.out, cfg, parts) })
+	return boot.Run(ctx, i.process(cfg), nil, func(parts []boot.Part) { welcome(i.out, cfg, parts) })
 }
 
 // runRoles starts the named roles.
@@ -40,12 +39,18 @@ func runRoles(ctx context.Context, i invocation) error {
 	if err != nil {
 		return err
 	}
-	log, level := logging.New(cfg.Log, i.errOut)
-	return boot.Run(ctx, cfg, i.args, log, level, func(parts []boot.Part) {
+	process := i.process(cfg)
+	return boot.Run(ctx, process, i.args, func(parts []boot.Part) {
 		for _, p := range parts {
-			log.Info("running", "role", p.Role, "address", p.Address, "pid", os.Getpid())
+			process.Log.Info("running", "role", p.Role, "address", p.Address, "pid", os.Getpid())
 		}
 	})
+}
+
+// process returns what a process of this configuration runs by.
+func (i invocation) process(cfg *config.Config) boot.Process {
+	log, level := logging.New(cfg.Log, i.errOut)
+	return boot.Process{Config: cfg, File: i.config, Environ: i.environ, Log: log, Level: level}
 }
 
 // newLog returns the log of a command that ends by itself.

@@ -52,7 +52,7 @@ func TestASeededInstanceLives(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	err = boot.Run(ctx, cfg, nil, slog.New(slog.DiscardHandler), new(slog.LevelVar), func(parts []boot.Part) {
+	err = boot.Run(ctx, boot.Process{Config: cfg, Log: slog.New(slog.DiscardHandler), Level: new(slog.LevelVar)}, nil, func(parts []boot.Part) {
 		defer cancel()
 		for _, p := range parts {
 			if p.Role == "gateway" {

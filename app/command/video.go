@@ -34,7 +34,7 @@ func moderate(ctx context.Context, i invocation) error {
 			}
 			return showVideo(i.out, row)
 		case "hide":
-			err, done = video.Hide(ctx, s.db, id), "hidden; lists of likes may show it for five minutes more, and who knows its file's address can still play it"
+			err, done = video.Hide(ctx, s.db, id), "hidden; lists of likes may show it for as long as cache.cards says (5m) more, and who knows its file's address can still play it"
 		case "unhide":
 			err, done = video.Unhide(ctx, s.db, id, time.Now()), "published again, as the newest"
 		case "reprocess":

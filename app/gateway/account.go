@@ -10,6 +10,9 @@ import (
 
 // registerUser makes an account and logs it in (API §2.2).
 func (g *Gateway) registerUser(ctx context.Context, q *request) (answer, error) {
+	if !g.registering.Load() {
+		return nil, errs.New(errs.Forbidden, "暂停注册，请稍后再试")
+	}
 	name, err := q.params.text("username")
 	if err != nil {
 		return nil, err

@@ -18,15 +18,10 @@ import (
 	"backbeat/app/errs"
 	"backbeat/app/rpc"
 	"backbeat/app/trace"
+	"backbeat/config"
 )
 
-// The settings of every circuit. With them a dead backend opens its circuit in
-// about a second, also after healthy traffic in the ten seconds that Hystrix looks
-// back.
 const (
-	errorPercent  = 10
-	requestVolume = 20
-	sleepWindow   = time.Second
 	// hystrixHeadroom is how much more Hystrix would let in than our own
 	// semaphore, hystrixLeast what it lets in at least: its tickets come back late,
 	// so near its limit it refuses calls of a healthy service, and counts that as
@@ -43,6 +38,17 @@ type budget struct {
 	tries int
 }
 
+// share is how long a try may take, counted from 1; 0 is what is left.
+func (b *budget) share(try int) time.Duration {
+	if try == b.tries {
+		return 0
+	}
+	return b.total / time.Duration(b.tries)
+}
+
+// plan is the budget that a command has by the configuration.
+type plan func(config.RPC) budget
+
 // method is the shape of the generated clients' methods.
 type method[Req, Resp any] func(context.Context, *Req, ...client.CallOption) (*Resp, error)
 
@@ -51,8 +57,10 @@ type method[Req, Resp any] func(context.Context, *Req, ...client.CallOption) (*R
 type command[Req, Resp any] struct {
 	name string
 	// part is what the header Backbeat-Degraded calls it.
-	part   string
-	budget budget
+	part string
+	// plan makes budget, which may change between two calls.
+	plan   plan
+	budget atomic.Pointer[budget]
 	rpc    method[Req, Resp]
 	// slots bounds the calls in progress. It is taken before Hystrix, which would
 	// count a refusal as the service's failure and open the circuit.
@@ -76,22 +84,51 @@ type outcome[Resp any] struct {
 	standIn bool
 }
 
-// newCommand configures the circuit of name, "service.Method". Circuits belong to
-// the process: the last configuration of a name counts.
-func newCommand[Req, Resp any](name string, b budget, concurrency int, watch *instruments, log *slog.Logger, call method[Req, Resp]) *command[Req, Resp] {
+// wiring is what commands have in common, and all commands that were made of it.
+type wiring struct {
+	// concurrency bounds the calls of each command in progress.
+	concurrency int
+	watch       *instruments
+	log         *slog.Logger
+	made        []interface {
+		set(times config.RPC, circuit config.Circuit)
+	}
+}
+
+// set gives every command its budget and its circuit its settings, also while calls
+// are made.
+func (w *wiring) set(times config.RPC, circuit config.Circuit) {
+	for _, c := range w.made {
+		c.set(times, circuit)
+	}
+}
+
+// newCommand returns the command of name, "service.Method", which is to be set
+// before it is used.
+func newCommand[Req, Resp any](w *wiring, name string, p plan, call method[Req, Resp]) *command[Req, Resp] {
 	part, _, _ := strings.Cut(name, ".")
-	hystrix.ConfigureCommand(name, hystrix.CommandConfig{
+	c := &command[Req, Resp]{
+		name: name, part: part, plan: p, rpc: call, log: w.log, slots: make(chan struct{}, w.concurrency),
+		fallbacks: w.watch.fallbacks.WithLabelValues(name), full: w.watch.full.WithLabelValues(name),
+	}
+	w.made = append(w.made, c)
+	return c
+}
+
+// set is wiring's for one command. Hystrix reads a circuit's settings anew for each
+// call, all but the most it lets in, which never changes. Circuits belong to the
+// process: the last settings of a name count.
+func (c *command[Req, Resp]) set(times config.RPC, circuit config.Circuit) {
+	b := c.plan(times)
+	hystrix.ConfigureCommand(c.name, hystrix.CommandConfig{
 		// Only a backstop: run ends by itself, at its own deadline.
 		Timeout:                int((2 * b.total).Milliseconds()),
-		MaxConcurrentRequests:  max(hystrixHeadroom*concurrency, hystrixLeast),
-		RequestVolumeThreshold: requestVolume,
-		SleepWindow:            int(sleepWindow.Milliseconds()),
-		ErrorPercentThreshold:  errorPercent,
+		MaxConcurrentRequests:  max(hystrixHeadroom*cap(c.slots), hystrixLeast),
+		RequestVolumeThreshold: circuit.Requests,
+		SleepWindow:            int(circuit.Sleep.Milliseconds()),
+		ErrorPercentThreshold:  circuit.ErrorPercent,
 	})
-	return &command[Req, Resp]{
-		name: name, part: part, budget: b, rpc: call, log: log, slots: make(chan struct{}, concurrency),
-		fallbacks: watch.fallbacks.WithLabelValues(name), full: watch.full.WithLabelValues(name),
-	}
+	c.budget.Store(&b)
 }
 
 // remember gives the command its fallback.
@@ -224,28 +261,29 @@ func (c *command[Req, Resp]) attempt(caller context.Context, req *Req) (resp *Re
 			resp, err = nil, errs.Wrap(errs.Internal, fmt.Errorf("panic: %v\n%s", p, debug.Stack()), "calling %s", c.name)
 		}
 	}()
-	ctx, cancel := context.WithTimeout(caller, c.budget.total)
+	b := c.budget.Load()
+	ctx, cancel := context.WithTimeout(caller, b.total)
 	defer cancel()
 	for try := 1; ; try++ {
-		resp, err = c.try(ctx, req, try == c.budget.tries)
+		resp, err = c.try(ctx, req, b.share(try))
 		if err == nil {
 			return resp, nil
 		}
 		if caller.Err() != nil {
 			return nil, caller.Err()
 		}
-		if try == c.budget.tries || ctx.Err() != nil || !errs.Is(err, errs.Unavailable) {
+		if try == b.tries || ctx.Err() != nil || !errs.Is(err, errs.Unavailable) {
 			return nil, err
 		}
 	}
 }
 
 // try makes the call once, within its share of the budget; the last try has what
-// is left of it.
-func (c *command[Req, Resp]) try(ctx context.Context, req *Req, last bool) (*Resp, error) {
-	if !last {
+// is left of it, and a share of 0.
+func (c *command[Req, Resp]) try(ctx context.Context, req *Req, share time.Duration) (*Resp, error) {
+	if share > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(rpc.Repeatable(ctx), c.budget.total/time.Duration(c.budget.tries))
+		ctx, cancel = context.WithTimeout(rpc.Repeatable(ctx), share)
 		defer cancel()
 	}
 	resp, err := c.rpc(ctx, req)

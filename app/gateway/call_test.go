@@ -16,6 +16,7 @@ import (
 	"go-micro.dev/v4/client"
 
 	"backbeat/app/errs"
+	"backbeat/config"
 	"backbeat/test/harness"
 )
 
@@ -35,11 +36,14 @@ func newNumbers(t testing.TB, b budget, concurrency int, f func(context.Context,
 	t.Helper()
 	hystrix.Flush()
 	t.Cleanup(hystrix.Flush)
-	return newCommand("test.Number", b, concurrency, newInstruments(nil, nil), slog.New(slog.DiscardHandler),
+	w := &wiring{concurrency: concurrency, watch: newInstruments(nil, nil), log: slog.New(slog.DiscardHandler)}
+	c := newCommand(w, "test.Number", func(config.RPC) budget { return b },
 		func(ctx context.Context, req *number, _ ...client.CallOption) (*number, error) {
 			n, err := f(ctx, req.n)
 			return &number{n}, err
 		})
+	w.set(config.RPC{}, config.Default().Circuit)
+	return c
 }
 
 // hang answers when the caller's time is up.

@@ -76,57 +76,63 @@ type commands struct {
 	// polls ask newer for many phones at once.
 	polls  *batch.Group[*message.NewerRequest_Chat, bool]
 	latest *command[message.LatestRequest, message.LatestResponse]
+
+	*wiring
 }
 
-// newCommands configures every circuit. Each command takes at most concurrency
-// calls at a time. What is safe to do twice is tried twice.
-func newCommands(c client.Client, m *memory, page *heldPage, times config.RPC, concurrency int, watch *instruments, log *slog.Logger) *commands {
+// newCommands returns all commands, which are to be set before they are used. Each
+// takes at most concurrency calls at a time. What is safe to do twice is tried twice.
+func newCommands(c client.Client, m *memory, page *heldPage, concurrency int, watch *instruments, log *slog.Logger) *commands {
 	// A part of a page that something can stand in for is not worth a long wait.
 	// What nothing stands in for is: a list, or what a write has to know.
-	partBudget, readBudget := budget{times.ReadBudget, 2}, budget{times.WriteBudget, 2}
-	writeBudget, rewriteBudget := budget{times.WriteBudget, 1}, budget{times.WriteBudget, 2}
-	hashBudget, publishBudget := budget{hashTimes * times.WriteBudget, 1}, budget{publishTimes * times.WriteBudget, 1}
+	partBudget := func(times config.RPC) budget { return budget{times.ReadBudget, 2} }
+	readBudget := func(times config.RPC) budget { return budget{times.WriteBudget, 2} }
+	writeBudget := func(times config.RPC) budget { return budget{times.WriteBudget, 1} }
+	rewriteBudget := readBudget
+	hashBudget := func(times config.RPC) budget { return budget{hashTimes * times.WriteBudget, 1} }
+	publishBudget := func(times config.RPC) budget { return budget{publishTimes * times.WriteBudget, 1} }
 	users := user.NewUserService("user", c)
 	videos := video.NewVideoService("video", c)
 	favorites := favorite.NewFavoriteService("favorite", c)
 	comments := comment.NewCommentService("comment", c)
 	relations := relation.NewRelationService("relation", c)
 	messages := message.NewMessageService("message", c)
-	n := concurrency
+	with := &wiring{concurrency: concurrency, watch: watch, log: log}
 	all := &commands{
-		register: newCommand("user.Register", hashBudget, n, watch, log, users.Register),
-		login:    newCommand("user.Login", hashBudget, n, watch, log, users.Login),
-		users:    newCommand("user.BatchGet", partBudget, n, watch, log, users.BatchGet).remember(m.learnUsers, m.recallUsers),
-		target:   newCommand("user.BatchGet(target)", readBudget, n, watch, log, users.BatchGet).remember(m.learnUsers, nil),
+		wiring:   with,
+		register: newCommand(with, "user.Register", hashBudget, users.Register),
+		login:    newCommand(with, "user.Login", hashBudget, users.Login),
+		users:    newCommand(with, "user.BatchGet", partBudget, users.BatchGet).remember(m.learnUsers, m.recallUsers),
+		target:   newCommand(with, "user.BatchGet(target)", readBudget, users.BatchGet).remember(m.learnUsers, nil),
 
-		publish: newCommand("video.Publish", publishBudget, n, watch, log, videos.Publish),
-		feed:    newCommand("video.Feed", partBudget, n, watch, log, videos.Feed).remember(page.learn, page.recall),
-		works:   newCommand("video.ListByAuthor", readBudget, n, watch, log, videos.ListByAuthor),
-		videos:  newCommand("video.BatchGet", readBudget, n, watch, log, videos.BatchGet),
-		counts:  newCommand("video.WorkCounts", partBudget, n, watch, log, videos.WorkCounts).remember(m.learnWorks, m.recallWorks),
+		publish: newCommand(with, "video.Publish", publishBudget, videos.Publish),
+		feed:    newCommand(with, "video.Feed", partBudget, videos.Feed).remember(page.learn, page.recall),
+		works:   newCommand(with, "video.ListByAuthor", readBudget, videos.ListByAuthor),
+		videos:  newCommand(with, "video.BatchGet", readBudget, videos.BatchGet),
+		counts:  newCommand(with, "video.WorkCounts", partBudget, videos.WorkCounts).remember(m.learnWorks, m.recallWorks),
 
-		like:        newCommand("favorite.Act", rewriteBudget, n, watch, log, favorites.Act),
-		liked:       newCommand("favorite.ListLiked", readBudget, n, watch, log, favorites.ListLiked),
-		likes:       newCommand("favorite.Stats", partBudget, n, watch, log, favorites.Stats).remember(m.learnLikes, m.recallLikes),
-		likedVideos: newCommand("favorite.Flags", partBudget, n, watch, log, favorites.Flags).remember(m.learnLiked, m.recallLiked),
+		like:        newCommand(with, "favorite.Act", rewriteBudget, favorites.Act),
+		liked:       newCommand(with, "favorite.ListLiked", readBudget, favorites.ListLiked),
+		likes:       newCommand(with, "favorite.Stats", partBudget, favorites.Stats).remember(m.learnLikes, m.recallLikes),
+		likedVideos: newCommand(with, "favorite.Flags", partBudget, favorites.Flags).remember(m.learnLiked, m.recallLiked),
 
-		comment:       newCommand("comment.Add", writeBudget, n, watch, log, comments.Add),
-		uncomment:     newCommand("comment.Delete", writeBudget, n, watch, log, comments.Delete),
-		comments:      newCommand("comment.List", readBudget, n, watch, log, comments.List),
-		versions:      newCommand("comment.Versions", partBudget, n, watch, log, comments.Versions),
-		commentCounts: newCommand("comment.Counts", partBudget, n, watch, log, comments.Counts).remember(m.learnComments, m.recallComments),
+		comment:       newCommand(with, "comment.Add", writeBudget, comments.Add),
+		uncomment:     newCommand(with, "comment.Delete", writeBudget, comments.Delete),
+		comments:      newCommand(with, "comment.List", readBudget, comments.List),
+		versions:      newCommand(with, "comment.Versions", partBudget, comments.Versions),
+		commentCounts: newCommand(with, "comment.Counts", partBudget, comments.Counts).remember(m.learnComments, m.recallComments),
 
-		follow:        newCommand("relation.Act", rewriteBudget, n, watch, log, relations.Act),
-		following:     newCommand("relation.Following", readBudget, n, watch, log, relations.Following),
-		followers:     newCommand("relation.Followers", readBudget, n, watch, log, relations.Followers),
-		friends:       newCommand("relation.Friends", readBudget, n, watch, log, relations.Friends),
-		follows:       newCommand("relation.Stats", partBudget, n, watch, log, relations.Stats).remember(m.learnFollows, m.recallFollows),
-		followedUsers: newCommand("relation.Flags", partBudget, n, watch, log, relations.Flags).remember(m.learnFollowed, m.recallFollowed),
+		follow:        newCommand(with, "relation.Act", rewriteBudget, relations.Act),
+		following:     newCommand(with, "relation.Following", readBudget, relations.Following),
+		followers:     newCommand(with, "relation.Followers", readBudget, relations.Followers),
+		friends:       newCommand(with, "relation.Friends", readBudget, relations.Friends),
+		follows:       newCommand(with, "relation.Stats", partBudget, relations.Stats).remember(m.learnFollows, m.recallFollows),
+		followedUsers: newCommand(with, "relation.Flags", partBudget, relations.Flags).remember(m.learnFollowed, m.recallFollowed),
 
-		send:   newCommand("message.Send", writeBudget, n, watch, log, messages.Send),
-		chat:   newCommand("message.Chat", readBudget, n, watch, log, messages.Chat),
-		newer:  newCommand("message.Newer", readBudget, n, watch, log, messages.Newer),
-		latest: newCommand("message.Latest", partBudget, n, watch, log, messages.Latest).remember(nil, noLatest),
+		send:   newCommand(with, "message.Send", writeBudget, messages.Send),
+		chat:   newCommand(with, "message.Chat", readBudget, messages.Chat),
+		newer:  newCommand(with, "message.Newer", readBudget, messages.Newer),
+		latest: newCommand(with, "message.Latest", partBudget, messages.Latest).remember(nil, noLatest),
 	}
 	all.videoFlags, all.userFlags = all.newVideoFlags(), all.newUserFlags()
 	all.likings = batch.NewGroup(batch.MaxViewers, all.act)

@@ -355,6 +355,9 @@ type world struct {
 
 const testKeys = "a:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
+// everybody is all networks.
+var everybody = []string{"0.0.0.0/0", "::/0"}
+
 // newWorld returns a gateway over services, with circuits as new. Circuits belong
 // to the process, so no two tests run at once. No client's rate is limited.
 func newWorld(t testing.TB, change ...func(*Config, *Deps)) *world {
@@ -363,8 +366,11 @@ func newWorld(t testing.TB, change ...func(*Config, *Deps)) *world {
 	t.Cleanup(hystrix.Flush)
 	defaults := config.Default()
 	w := &world{services: newServices(), cache: &sharedCache{entries: map[string][]byte{}}, tracer: mocktracer.New(), log: &harness.Buffer{}}
-	w.cfg = Config{HTTP: defaults.HTTP, Media: defaults.Media, Limits: defaults.Limits, Time: defaults.Time, RPC: defaults.RPC, StagingDir: t.TempDir()}
-	w.cfg.Limits.Exempt = []string{"0.0.0.0/0", "::/0"}
+	w.cfg = Config{
+		HTTP: defaults.HTTP, Media: defaults.Media, Limits: defaults.Limits, Time: defaults.Time, RPC: defaults.RPC,
+		Circuit: defaults.Circuit, Cache: defaults.Cache, Features: defaults.Features, StagingDir: t.TempDir(),
+	}
+	w.cfg.Limits.Exempt = everybody
 	var err error
 	if w.keys, err = token.ParseKeys(testKeys, time.Hour, func() time.Time { return clock }); err != nil {
 		t.Fatal(err)

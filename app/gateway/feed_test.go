@@ -41,7 +41,7 @@ func TestFirstPageIsMadeOnceForAll(t *testing.T) {
 	if calls := w.services.count(""); calls != made {
 		t.Errorf("%d calls for what was held", calls-made)
 	}
-	passed.Store(int64(pageLife + countLife))
+	passed.Store(int64(w.cfg.Cache.Pages + w.cfg.Cache.Counts))
 	w.ask(t, "GET", "/douyin/feed/", 0)
 	if calls := w.services.count("video.Feed"); calls != 2 {
 		t.Errorf("after its life the page was made %d times", calls)

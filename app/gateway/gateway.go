@@ -43,11 +43,14 @@ const (
 
 // Config is what can be set from outside.
 type Config struct {
-	HTTP   config.HTTP
-	Media  config.Media
-	Limits config.Limits
-	Time   config.Time
-	RPC    config.RPC
+	HTTP     config.HTTP
+	Media    config.Media
+	Limits   config.Limits
+	Time     config.Time
+	RPC      config.RPC
+	Circuit  config.Circuit
+	Cache    config.Cache
+	Features config.Features
 	// StagingDir holds uploads while they arrive.
 	StagingDir string
 }
@@ -88,6 +91,8 @@ type Gateway struct {
 	// concurrency and hashing let requests in, by their load.
 	concurrency *concurrency
 	hashing     chan struct{}
+	// registering is false while new accounts are refused.
+	registering atomic.Bool
 	// leaving is set when clients shall connect to another gateway.
 	leaving atomic.Bool
 	paths   map[string]*resource
@@ -124,10 +129,24 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	}
 	g.metrics = newInstruments(deps.Metrics, g.concurrency.current)
 	page := &heldPage{cache: deps.Cache, now: deps.Now, log: deps.Log}
-	g.rpc = newCommands(deps.Client, g.memory, page, cfg.RPC, max(1, cfg.Limits.Concurrency/commandShare), g.metrics, deps.Log)
+	g.rpc = newCommands(deps.Client, g.memory, page, max(1, cfg.Limits.Concurrency/commandShare), g.metrics, deps.Log)
 	g.held = g.newHoldings()
 	g.paths = g.register(routes())
-	return g, nil
+	return g, g.Set(cfg)
+}
+
+// Set changes what of the configuration may change while requests are answered: its
+// live keys. Requests in progress end by the old ones. It must not be called by two
+// at once.
+func (g *Gateway) Set(cfg Config) error {
+	if err := g.limits.set(cfg.Limits); err != nil {
+		return fmt.Errorf("limits of the gateway: %w", err)
+	}
+	g.rpc.set(cfg.RPC, cfg.Circuit)
+	g.held.set(cfg.Cache)
+	g.registering.Store(cfg.Features.Registration)
+	g.stager.closed.Store(!cfg.Features.Upload)
+	return nil
 }
 
 // Handler serves the API, media and the pages for browsers.

@@ -3,10 +3,10 @@ package gateway
 import (
 	"context"
 	"strings"
-	"time"
 
 	"backbeat/app/batch"
 	"backbeat/app/cache"
+	"backbeat/config"
 	"backbeat/proto/comment"
 	"backbeat/proto/entity"
 	"backbeat/proto/favorite"
@@ -16,14 +16,6 @@ import (
 )
 
 const (
-	// countLife and pageLife are how old counts may be, and pages made of them:
-	// together half a second (DESIGN §8).
-	countLife = 250 * time.Millisecond
-	pageLife  = 250 * time.Millisecond
-	// cardLife is how long a user or a published video is held: neither changes, but
-	// an operator may hide a video, which feeds and works show at once.
-	cardLife = 5 * time.Minute
-
 	heldCounts = 50_000
 	heldCards  = 50_000
 	// heldPages bounds the pages of either kind; clients choose their Host and their
@@ -64,16 +56,26 @@ type holdings struct {
 	tokens *cache.Held[string, int64]
 }
 
+// newHoldings returns holdings that hold only tokens until they are set.
 func (g *Gateway) newHoldings() holdings {
 	by := g.metrics.caches
 	return holdings{
-		users:    cache.NewHeld(heldCards, cardLife, g.now, g.loadUsers).Counted(by, "users"),
-		videos:   cache.NewHeld(heldCards, cardLife, g.now, g.loadVideos).Counted(by, "videos"),
-		counts:   cache.NewHeld(heldCounts, countLife, g.now, g.loadCounts).Counted(by, "counts"),
-		feeds:    cache.NewHeld(heldPages, pageLife, g.now, g.loadFeeds).Counted(by, "feeds"),
-		comments: cache.NewHeld[commentsKey, *page](heldPages, pageLife, g.now, nil).Counted(by, "comments"),
+		users:    cache.NewHeld(heldCards, 0, g.now, g.loadUsers).Counted(by, "users"),
+		videos:   cache.NewHeld(heldCards, 0, g.now, g.loadVideos).Counted(by, "videos"),
+		counts:   cache.NewHeld(heldCounts, 0, g.now, g.loadCounts).Counted(by, "counts"),
+		feeds:    cache.NewHeld(heldPages, 0, g.now, g.loadFeeds).Counted(by, "feeds"),
+		comments: cache.NewHeld[commentsKey, *page](heldPages, 0, g.now, nil).Counted(by, "comments"),
 		tokens:   cache.NewHeld[string, int64](heldTokens, verifiedLife, g.now, nil).Counted(by, "tokens"),
 	}
+}
+
+// set changes how long things are held, those that are held already included.
+func (h *holdings) set(cfg config.Cache) {
+	h.users.SetLife(cfg.Cards)
+	h.videos.SetLife(cfg.Cards)
+	h.counts.SetLife(cfg.Counts)
+	h.feeds.SetLife(cfg.Pages)
+	h.comments.SetLife(cfg.Pages)
 }
 
 func (g *Gateway) loadUsers(ctx context.Context, ids []int64) (map[int64]*entity.User, error) {

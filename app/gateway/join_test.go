@@ -97,7 +97,7 @@ func TestEachPartDegradesByItself(t *testing.T) {
 						want[key] = value
 					}
 				}
-				passed.Store(int64(cardLife))
+				passed.Store(int64(w.cfg.Cache.Cards))
 				w.services.down(tt.down)
 				got := w.ask(t, http.MethodGet, "/douyin/feed/", bob)
 				if got.code() != 0 || got.header.Get("Backbeat-Degraded") != part {

@@ -44,27 +44,61 @@ type sender struct {
 type limits struct {
 	now           func() time.Time
 	start         time.Time
-	exempt        []netip.Prefix
+	rules         atomic.Pointer[rules]
 	addresses     *meter[netip.Addr]
 	registrations *meter[netip.Addr]
 	users         *meter[int64]
 	logins        *streaks
 }
 
+// rules are what limits go by. They may change while requests are counted.
+type rules struct {
+	exempt                          []netip.Prefix
+	addresses, registrations, users pace
+	// loginFailures is how many logins of a name may fail; 0 is any number.
+	loginFailures int
+}
+
 func newLimits(cfg config.Limits, now func() time.Time) (*limits, error) {
-	exempt, err := networks(cfg.Exempt)
-	if err != nil {
-		return nil, err
-	}
-	return &limits{
+	l := &limits{
 		now:           now,
 		start:         now(),
+		addresses:     newMeter[netip.Addr](),
+		registrations: newMeter[netip.Addr](),
+		users:         newMeter[int64](),
+		logins:        newStreaks(),
+	}
+	return l, l.set(cfg)
+}
+
+// set changes the rules. What was counted at another pace is forgotten: who was ahead
+// of a slow one would have to wait for it at a quick one. Two must not call it at once.
+func (l *limits) set(cfg config.Limits) error {
+	exempt, err := networks(cfg.Exempt)
+	if err != nil {
+		return err
+	}
+	next := &rules{
 		exempt:        exempt,
-		addresses:     newMeter[netip.Addr](cfg.AddressRate, time.Second, cfg.AddressBurst),
-		registrations: newMeter[netip.Addr](cfg.Registrations, time.Minute, cfg.Registrations),
-		users:         newMeter[int64](cfg.UserRate, time.Second, cfg.UserBurst),
-		logins:        newStreaks(cfg.LoginFailures),
-	}, nil
+		addresses:     newPace(cfg.AddressRate, time.Second, cfg.AddressBurst),
+		registrations: newPace(cfg.Registrations, time.Minute, cfg.Registrations),
+		users:         newPace(cfg.UserRate, time.Second, cfg.UserBurst),
+		loginFailures: cfg.LoginFailures,
+	}
+	before := l.rules.Swap(next)
+	if before == nil {
+		return nil
+	}
+	if before.addresses != next.addresses {
+		l.addresses.full.InvalidateAll()
+	}
+	if before.registrations != next.registrations {
+		l.registrations.full.InvalidateAll()
+	}
+	if before.users != next.users {
+		l.users.full.InvalidateAll()
+	}
+	return nil
 }
 
 // clock returns the time since the start, which setting the system's clock does
@@ -73,7 +107,7 @@ func (l *limits) clock() time.Duration { return l.now().Sub(l.start) }
 
 // sender returns whom a request from addr counts for.
 func (l *limits) sender(addr netip.Addr) sender {
-	from := sender{addr: addr, exempt: within(l.exempt, addr)}
+	from := sender{addr: addr, exempt: within(l.rules.Load().exempt, addr)}
 	if addr.Is6() {
 		from.addr = netip.PrefixFrom(addr, clientBits).Masked().Addr()
 	}
@@ -82,32 +116,33 @@ func (l *limits) sender(addr netip.Addr) sender {
 
 // request counts one request of any kind.
 func (l *limits) request(from sender) error {
-	return refuse(from.exempt || l.addresses.admits(from.addr, l.clock()))
+	return refuse(from.exempt || l.addresses.admits(from.addr, l.rules.Load().addresses, l.clock()))
 }
 
 // viewer counts one request of a user. Anonymous ones count for their address
 // alone.
 func (l *limits) viewer(from sender, id int64) error {
-	return refuse(from.exempt || id == 0 || l.users.admits(id, l.clock()))
+	return refuse(from.exempt || id == 0 || l.users.admits(id, l.rules.Load().users, l.clock()))
 }
 
 // registration counts one account asked for.
 func (l *limits) registration(from sender) error {
-	return refuse(from.exempt || l.registrations.admits(from.addr, l.clock()))
+	return refuse(from.exempt || l.registrations.admits(from.addr, l.rules.Load().registrations, l.clock()))
 }
 
 // login runs try, which checks a password of the name, unless too many failed. A
 // refusal says nothing about the name: those that nobody has count as well.
 func (l *limits) login(from sender, name string, try func() error) error {
-	if from.exempt || l.logins == nil {
+	free := l.rules.Load().loginFailures
+	if from.exempt || free == 0 {
 		return try()
 	}
 	key := sha256.Sum256(text.Key(name))
-	if !l.logins.begin(key, l.clock()) {
+	if !l.logins.begin(key, free, l.clock()) {
 		return refuse(false)
 	}
 	err := try()
-	l.logins.end(key, err)
+	l.logins.end(key, free, err)
 	return err
 }
 
@@ -118,32 +153,37 @@ func refuse(admitted bool) error {
 	return errs.New(errs.Exhausted, "")
 }
 
-// meter admits events of each key at a rate, and some at once. It is a token
-// bucket in the form of the generic cell rate algorithm, where a key costs one
-// number that needs no lock: when its bucket will be full again. A nil meter
+// pace is a rate at which events are admitted, and how many at once. The zero value
 // admits everything.
-type meter[K comparable] struct {
+type pace struct {
 	// gap lies between two events of the rate, slack is how far a key may be ahead.
 	gap, slack time.Duration
-	full       *otter.Cache[K, *atomic.Int64]
 }
 
-// newMeter returns a meter of rate events per period and burst at once. It is nil
-// where either is 0.
-func newMeter[K comparable](rate int, period time.Duration, burst int) *meter[K] {
+// newPace returns the pace of rate events per period and burst at once, and the
+// zero value where either is 0.
+func newPace(rate int, period time.Duration, burst int) pace {
 	if rate == 0 || burst == 0 {
-		return nil
+		return pace{}
 	}
 	gap := period / time.Duration(rate)
-	return &meter[K]{
-		gap: gap, slack: gap * time.Duration(burst),
-		full: otter.Must(&otter.Options[K, *atomic.Int64]{MaximumSize: maxTracked}),
-	}
+	return pace{gap, gap * time.Duration(burst)}
+}
+
+// meter admits events of each key at a pace. It is a token bucket in the form of the
+// generic cell rate algorithm, where a key costs one number that needs no lock: when
+// its bucket will be full again.
+type meter[K comparable] struct {
+	full *otter.Cache[K, *atomic.Int64]
+}
+
+func newMeter[K comparable]() *meter[K] {
+	return &meter[K]{otter.Must(&otter.Options[K, *atomic.Int64]{MaximumSize: maxTracked})}
 }
 
 // admits counts one event at the time now, unless it is one too many.
-func (m *meter[K]) admits(key K, now time.Duration) bool {
-	if m == nil {
+func (m *meter[K]) admits(key K, p pace, now time.Duration) bool {
+	if p.gap == 0 {
 		return true
 	}
 	full, found := m.full.GetIfPresent(key)
@@ -152,8 +192,8 @@ func (m *meter[K]) admits(key K, now time.Duration) bool {
 	}
 	for {
 		old := full.Load()
-		next := max(time.Duration(old), now) + m.gap
-		if next-now > m.slack {
+		next := max(time.Duration(old), now) + p.gap
+		if next-now > p.slack {
 			return false
 		}
 		if full.CompareAndSwap(old, int64(next)) {
@@ -164,8 +204,6 @@ func (m *meter[K]) admits(key K, now time.Duration) bool {
 
 // streaks are the failed logins in a row of each name.
 type streaks struct {
-	// free is how many may fail before further ones wait.
-	free  int
 	names *otter.Cache[[sha256.Size]byte, streak]
 }
 
@@ -176,26 +214,24 @@ type streak struct {
 	last, next time.Duration
 }
 
-func newStreaks(free int) *streaks {
-	if free == 0 {
-		return nil
-	}
-	return &streaks{free, otter.Must(&otter.Options[[sha256.Size]byte, streak]{MaximumSize: maxTracked})}
+func newStreaks() *streaks {
+	return &streaks{otter.Must(&otter.Options[[sha256.Size]byte, streak]{MaximumSize: maxTracked})}
 }
 
-// begin reports whether a login of the name may be tried now.
-func (s *streaks) begin(name [sha256.Size]byte, now time.Duration) (admitted bool) {
+// begin reports whether a login of the name may be tried now. As many as free may
+// fail before further ones wait.
+func (s *streaks) begin(name [sha256.Size]byte, free int, now time.Duration) (admitted bool) {
 	s.names.Compute(name, func(known streak, _ bool) (streak, otter.ComputeOp) {
 		if now-known.last > quiet {
 			known = streak{}
 		}
-		if now < known.next {
+		if now < known.next && known.failed >= free {
 			return known, otter.CancelOp
 		}
 		admitted = true
 		known.failed++
 		known.last = now
-		if over := known.failed - s.free; over >= 0 {
+		if over := known.failed - free; over >= 0 {
 			known.next = now + min(firstWait<<min(over, 16), longestWait)
 		}
 		return known, otter.WriteOp
@@ -205,14 +241,14 @@ func (s *streaks) begin(name [sha256.Size]byte, now time.Duration) (admitted boo
 
 // end takes in how a try ended. One that brought neither a success nor a wrong
 // password, as while the user service is away, is no failure.
-func (s *streaks) end(name [sha256.Size]byte, err error) {
+func (s *streaks) end(name [sha256.Size]byte, free int, err error) {
 	switch {
 	case err == nil:
 		s.names.Invalidate(name)
 	case !errs.Is(err, errs.Unauthenticated):
 		s.names.ComputeIfPresent(name, func(known streak) (streak, otter.ComputeOp) {
 			known.failed = max(0, known.failed-1)
-			if known.failed < s.free {
+			if known.failed < free {
 				known.next = 0
 			}
 			return known, otter.WriteOp

@@ -281,23 +281,23 @@ func TestMeterAdmitsWhatIsAllowed(t *testing.T) {
 		begun := time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "begun"))
 		delay := rapid.Int64Range(0, int64(gap)*int64(burst-1))
 
-		honest := newMeter[int](rate, time.Second, burst)
+		honest, p := newMeter[int](), newPace(rate, time.Second, burst)
 		var arrivals []time.Duration
 		for i := range rapid.IntRange(1, 200).Draw(t, "requests") {
 			arrivals = append(arrivals, begun+time.Duration(i)*gap+time.Duration(delay.Draw(t, "delay")))
 		}
 		slices.Sort(arrivals)
 		for i, at := range arrivals {
-			if !honest.admits(1, at) {
+			if !honest.admits(1, p, at) {
 				t.Fatalf("request %d of an honest client was refused at %v", i, at)
 			}
 		}
 
-		flooded := newMeter[int](rate, time.Second, burst)
+		flooded := newMeter[int]()
 		admitted, now := 0, begun
 		for range rapid.IntRange(1, 500).Draw(t, "flood") {
 			now += time.Duration(rapid.Int64Range(0, int64(gap)).Draw(t, "pause"))
-			if flooded.admits(1, now) {
+			if flooded.admits(1, p, now) {
 				admitted++
 			}
 		}
@@ -309,13 +309,13 @@ func TestMeterAdmitsWhatIsAllowed(t *testing.T) {
 
 func TestMeterCountsAllThatComeAtOnce(t *testing.T) {
 	const burst, each = 100_000, 50_000
-	m := newMeter[int](1, time.Second, burst)
+	m, p := newMeter[int](), newPace(1, time.Second, burst)
 	var admitted atomic.Int64
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {
 			for range each {
-				if m.admits(1, time.Minute) {
+				if m.admits(1, p, time.Minute) {
 					admitted.Add(1)
 				}
 			}
@@ -576,12 +576,12 @@ func BenchmarkAdmit(b *testing.B) {
 
 // A flood from one address is refused by the first thing that looks at it.
 func BenchmarkRefuse(b *testing.B) {
-	m := newMeter[netip.Addr](1, time.Hour, 1)
+	m, p := newMeter[netip.Addr](), newPace(1, time.Hour, 1)
 	addr := netip.MustParseAddr("203.0.113.7")
-	m.admits(addr, 0)
+	m.admits(addr, p, 0)
 	b.ReportAllocs()
 	for b.Loop() {
-		if m.admits(addr, 0) {
+		if m.admits(addr, p, 0) {
 			b.Fatal("admitted")
 		}
 	}

@@ -213,11 +213,11 @@ func TestNothingSecretIsLoggedOrTraced(t *testing.T) {
 
 func TestTraces(t *testing.T) {
 	const sent = "0af7651916cd43dd8448eb211c80319c"
-	tracer, closer, err := trace.New(config.Default().Jaeger, "gateway", discard())
+	tracer, err := trace.New(config.Default().Jaeger, "gateway", discard())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closer.Close()
+	defer tracer.Close()
 	w := newWorld(t, func(_ *Config, d *Deps) { d.Tracer = tracer })
 	for header, want := range map[string]string{"00-" + sent + "-b7ad6b7169203331-01": sent, "nonsense": "", "": ""} {
 		r := httptest.NewRequest(http.MethodGet, "/douyin/feed/", nil)

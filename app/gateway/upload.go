@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"backbeat/app/errs"
@@ -56,6 +57,8 @@ type stager struct {
 	maxBytes   int64
 	totalBytes int64
 	maxUploads int
+	// closed is set while no uploads are taken.
+	closed atomic.Bool
 
 	mu      sync.Mutex
 	bytes   int64
@@ -99,8 +102,8 @@ func newStager(dir string, maxBytes, totalBytes int64, maxUploads int) (*stager,
 
 // receive reads a multipart form whose parts come in any order. The part data is
 // the video, every other part a field; no name a client gives is used for
-// anything. Its errors are Invalid for what can't be accepted and Exhausted when
-// too much is under way. The caller closes the upload.
+// anything. Its errors are Invalid for what can't be accepted, Exhausted when
+// too much is under way and Forbidden while no uploads are taken. The caller closes the upload.
 func (s *stager) receive(w http.ResponseWriter, r *http.Request, from sender) (_ *upload, err error) {
 	body := &pacedBody{body: r.Body, control: http.NewResponseController(w), start: time.Now()}
 	defer func() {
@@ -108,6 +111,9 @@ func (s *stager) receive(w http.ResponseWriter, r *http.Request, from sender) (_
 			s.drain(body, r, err)
 		}
 	}()
+	if s.closed.Load() {
+		return nil, errs.New(errs.Forbidden, "暂停发布视频，请稍后再试")
+	}
 	if r.ContentLength > s.maxBytes+maxEnvelope {
 		return nil, s.tooLarge()
 	}

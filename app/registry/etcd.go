@@ -12,18 +12,13 @@ import (
 
 	"go-micro.dev/v4/registry"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"backbeat/app/etcd"
 )
 
-const (
-	// askWithin bounds one request to etcd.
-	askWithin = 2 * time.Second
-	// startWithin bounds how long Register and the first lookup wait for an
-	// etcd that doesn't answer before they go on without it.
-	startWithin = time.Second
-	// retryFirst and retryLast bound the pause after a failure, which doubles.
-	retryFirst = 100 * time.Millisecond
-	retryLast  = time.Second
-)
+// startWithin bounds how long Register and the first lookup wait for an etcd that
+// doesn't answer before they go on without it.
+const startWithin = time.Second
 
 // Config is how an Etcd registry behaves.
 type Config struct {
@@ -212,22 +207,8 @@ func (r *Etcd) Init(opts ...registry.Option) error {
 
 // Options returns where etcd is.
 func (r *Etcd) Options() registry.Options {
-	return registry.Options{Context: r.ctx, Addrs: r.client.Endpoints(), Timeout: askWithin}
+	return registry.Options{Context: r.ctx, Addrs: r.client.Endpoints(), Timeout: etcd.AskWithin}
 }
 
 // String returns "etcd".
 func (r *Etcd) String() string { return "etcd" }
-
-// pause waits before the attempt'th retry, counted from 0; false when ctx ended.
-func pause(ctx context.Context, attempt int) bool {
-	wait := retryLast
-	if attempt < 4 {
-		wait = min(retryFirst<<attempt, retryLast)
-	}
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(wait):
-		return true
-	}
-}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"backbeat/app/etcd"
 )
 
 // Why a registration ends. A replaced one leaves its lease alone: the key moves
@@ -78,7 +80,7 @@ func (r *Etcd) keepOn(ctx context.Context, k *registration) {
 		if attempt == 0 {
 			r.log.Warn("not registered, trying again", "key", k.key, "error", err)
 		}
-		if !pause(ctx, attempt) {
+		if !etcd.Pause(ctx, attempt) {
 			return
 		}
 	}
@@ -87,7 +89,7 @@ func (r *Etcd) keepOn(ctx context.Context, k *registration) {
 // hold writes the key under a fresh lease and keeps it there until the lease is
 // lost or ctx ends. It reports whether the key was ever written.
 func (r *Etcd) hold(ctx context.Context, k *registration) (held bool, err error) {
-	asking, cancel := context.WithTimeout(ctx, askWithin)
+	asking, cancel := context.WithTimeout(ctx, etcd.AskWithin)
 	defer cancel()
 	lease, err := r.client.Grant(asking, max(2, int64(r.cfg.Lease/time.Second)))
 	if err != nil {
@@ -123,7 +125,7 @@ func (r *Etcd) hold(ctx context.Context, k *registration) (held bool, err error)
 }
 
 func (r *Etcd) write(ctx context.Context, k *registration, lease clientv3.LeaseID) error {
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	ctx, cancel := context.WithTimeout(ctx, etcd.AskWithin)
 	defer cancel()
 	if _, err := r.client.Put(ctx, k.key, k.value, clientv3.WithLease(lease)); err != nil {
 		return fmt.Errorf("writing %s: %w", k.key, err)
@@ -133,7 +135,7 @@ func (r *Etcd) write(ctx context.Context, k *registration, lease clientv3.LeaseI
 
 // restore writes the key again if it is missing.
 func (r *Etcd) restore(ctx context.Context, k *registration, lease clientv3.LeaseID) error {
-	asking, cancel := context.WithTimeout(ctx, askWithin)
+	asking, cancel := context.WithTimeout(ctx, etcd.AskWithin)
 	defer cancel()
 	found, err := r.client.Get(asking, k.key, clientv3.WithCountOnly())
 	if err != nil || found.Count > 0 {

@@ -9,19 +9,14 @@ import (
 
 	"go-micro.dev/v4/registry"
 	clientv3 "go.etcd.io/etcd/client/v3"
-)
 
-// rereadEvery is how often the prefix is read without being told to. A watch
-// alone is not enough: on an etcd that lost its data it waits, without an error,
-// for a revision that may never come.
-const rereadEvery = time.Second
+	"backbeat/app/etcd"
+)
 
 // view keeps the board equal to what etcd holds. It has one goroutine.
 type view struct {
 	*Etcd
-	entries  map[string]*entry
-	revision int64 // of the last reading
-	away     bool  // the last reading failed
+	entries map[string]*entry
 }
 
 // entry is one key as it was last seen.
@@ -35,71 +30,21 @@ type entry struct {
 	missing time.Time
 }
 
-// run follows etcd until ctx ends.
+// run follows etcd until ctx ends. That no deletion is missed matters: a key whose
+// deletion was not seen stays much longer.
 func (v *view) run(ctx context.Context) {
-	v.read(ctx)
-	for {
-		v.follow(ctx)
-		if !pause(ctx, 0) {
-			return
-		}
+	(&etcd.Follower{Client: v.client, Prefix: v.prefix, Show: v.put, Deleted: v.deleted, Log: v.log}).Run(ctx)
+}
+
+// deleted notes what etcd reported.
+func (v *view) deleted(key string) {
+	if known := v.entries[key]; known != nil {
+		known.deleted = true
 	}
 }
 
-// follow reads whenever a watch rings and every second anyway, until the watch
-// has to be opened anew.
-func (v *view) follow(ctx context.Context) {
-	watching, cancel := context.WithCancel(ctx)
-	defer cancel()
-	// From where the latest reading ended, so that no deletion slips between the
-	// two: a key whose deletion was not seen stays much longer.
-	rings := v.client.Watch(clientv3.WithRequireLeader(watching), v.prefix, clientv3.WithPrefix(), clientv3.WithRev(v.revision+1))
-	ticks := time.NewTicker(rereadEvery)
-	defer ticks.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticks.C:
-		case ring, open := <-rings:
-			if !open || ring.Err() != nil {
-				v.log.Debug("the watch on etcd ended", "error", ring.Err())
-				v.read(ctx) // what it would have begun with may be compacted
-				return
-			}
-			for _, event := range ring.Events {
-				if known := v.entries[string(event.Kv.Key)]; known != nil && event.Type == clientv3.EventTypeDelete {
-					known.deleted = true
-				}
-			}
-		}
-		if fresh := v.read(ctx); !fresh {
-			return
-		}
-	}
-}
-
-// read puts on the board what etcd holds now; what was known stays if etcd
-// doesn't answer. It returns false when etcd has gone back in time, i.e. lost its
-// data, and the watch hangs.
-func (v *view) read(ctx context.Context) bool {
-	asking, cancel := context.WithTimeout(ctx, askWithin)
-	defer cancel()
-	found, err := v.client.Get(asking, v.prefix, clientv3.WithPrefix())
-	if ctx.Err() != nil {
-		return true
-	}
-	if err != nil {
-		if !v.away {
-			v.log.Warn("etcd is away, the last known instances stay in use", "error", err)
-		}
-		v.away = true
-		return true
-	}
-	if v.away {
-		v.log.Info("etcd is back")
-	}
-	v.away = false
+// put puts on the board what etcd holds now.
+func (v *view) put(ctx context.Context, found *clientv3.GetResponse) {
 	present := map[string]bool{}
 	for _, kv := range found.Kvs {
 		key := string(kv.Key)
@@ -107,14 +52,11 @@ func (v *view) read(ctx context.Context) bool {
 		v.note(key, string(kv.Value), clientv3.LeaseID(kv.Lease))
 	}
 	for key, known := range v.entries {
-		if !present[key] && v.gone(asking, known) {
+		if !present[key] && v.gone(ctx, known) {
 			delete(v.entries, key)
 		}
 	}
 	v.show()
-	fresh := found.Header.Revision >= v.revision
-	v.revision = found.Header.Revision
-	return fresh
 }
 
 // note takes down a key that is there.

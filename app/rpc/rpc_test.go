@@ -98,9 +98,9 @@ func TestAPanicIsInternalAndTheServerLives(t *testing.T) {
 
 func TestDeadlineMetadataAndTraceCrossTheWire(t *testing.T) {
 	leaks(t)
-	tracer, closer, err := trace.New(config.Jaeger{Agent: "127.0.0.1:9", Sampler: "const", SamplerParam: 1}, "test", harness.Logger(t))
+	tracer, err := trace.New(config.Jaeger{Agent: "127.0.0.1:9", Sampler: "const", SamplerParam: 1}, "test", harness.Logger(t))
 	must(t, err)
-	defer closer.Close()
+	defer tracer.Close()
 	r := memory(t)
 	type seen struct {
 		left   time.Duration

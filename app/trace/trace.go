@@ -21,24 +21,35 @@ import (
 	"backbeat/config"
 )
 
-// New returns a tracer that reports as service, and what flushes and closes it;
-// close it last, after everything that may still finish a span. With no
-// endpoint configured nothing is sampled; answers carry trace ids all the same.
-func New(cfg config.Jaeger, service string, log *slog.Logger) (opentracing.Tracer, io.Closer, error) {
+// Tracer is a Jaeger tracer whose sampling may change. Build it with New.
+type Tracer struct {
+	opentracing.Tracer
+	sampler *sampler
+	closer  io.Closer
+	// drops is true when spans go nowhere.
+	drops bool
+}
+
+// New returns a tracer that reports as service; close it last, after everything that
+// may still finish a span. With no endpoint configured nothing is sampled; answers
+// carry trace ids all the same.
+func New(cfg config.Jaeger, service string, log *slog.Logger) (*Tracer, error) {
 	w3c := &traceparent{}
+	t := &Tracer{sampler: &sampler{}}
 	jaegerCfg := jaegerconfig.Configuration{
 		ServiceName: service,
 		Gen128Bit:   true,
-		Sampler:     &jaegerconfig.SamplerConfig{Type: cfg.Sampler, Param: cfg.SamplerParam},
 		Reporter:    &jaegerconfig.ReporterConfig{},
 	}
 	options := []jaegerconfig.Option{
 		jaegerconfig.Logger(logger{log}),
+		jaegerconfig.Sampler(t.sampler),
 		jaegerconfig.Injector(opentracing.TextMap, w3c),
 		jaegerconfig.Extractor(opentracing.TextMap, w3c),
 		jaegerconfig.Injector(opentracing.HTTPHeaders, w3c),
 		jaegerconfig.Extractor(opentracing.HTTPHeaders, w3c),
 	}
+	first := cfg
 	switch {
 	case cfg.Endpoint != "":
 		jaegerCfg.Reporter.CollectorEndpoint = cfg.Endpoint
@@ -46,14 +57,30 @@ func New(cfg config.Jaeger, service string, log *slog.Logger) (opentracing.Trace
 		jaegerCfg.Reporter.LocalAgentHostPort = cfg.Agent
 	default: // ids are made all the same, for answers and logs
 		options = append(options, jaegerconfig.Reporter(jaeger.NewNullReporter()))
-		jaegerCfg.Sampler = &jaegerconfig.SamplerConfig{Type: jaeger.SamplerTypeConst, Param: 0}
+		first.Sampler, first.SamplerParam = jaeger.SamplerTypeConst, 0
+		t.drops = true
 	}
-	tracer, closer, err := jaegerCfg.NewTracer(options...)
+	err := t.sampler.set(first)
+	if err == nil {
+		t.Tracer, t.closer, err = jaegerCfg.NewTracer(options...)
+	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("tracer of %s: %w", service, err)
+		return nil, fmt.Errorf("tracer of %s: %w", service, err)
 	}
-	return tracer, closer, nil
+	return t, nil
 }
+
+// Sample changes which traces are sampled of those that begin from now on. Where
+// spans go does not change.
+func (t *Tracer) Sample(cfg config.Jaeger) error {
+	if t.drops {
+		return nil
+	}
+	return t.sampler.set(cfg)
+}
+
+// Close sends what is left and ends the tracer.
+func (t *Tracer) Close() error { return t.closer.Close() }
 
 // Start begins a span under the one in ctx, with that span's tracer. Without a
 // span in ctx, or under one that is not sampled, it returns ctx and a span that
