@@ -69,6 +69,7 @@ func Run(ctx context.Context, cfg *config.Config, names []string, log *slog.Logg
 	defer func() { err = errors.Join(err, shared.close()) }()
 
 	readiness := admin.NewReadiness()
+	readiness.Measure(shared.metricsOf(sharedRole))
 	var running []part
 	var started []Part
 	failed := make(chan error, len(chosen)+1)
