@@ -70,10 +70,14 @@ func (i *instruments) publish(ctx context.Context, queue Queue, store string, st
 }
 
 // MeasureDepth registers how many messages the queues hold. They are counted at each
-// scrape, by a process that has the broker anyhow; to may be nil.
+// scrape, by a process that has the broker anyhow; to may be nil. What was not spooled
+// so far shows as 0, which an alert on its rate needs.
 func MeasureDepth(to prometheus.Registerer, broker Broker, queues []Queue) {
 	switch b := broker.(type) {
 	case *Spooled:
+		for _, queue := range queues {
+			b.spool.metrics.spooled.WithLabelValues(queue.Name)
+		}
 		MeasureDepth(to, b.primary, queues)
 		MeasureDepth(to, b.spool, queues)
 	case *Rabbit:

@@ -129,6 +129,9 @@ func TestScrapeWhileTheBrokerIsAway(t *testing.T) {
 		}
 		return nil
 	}, "the depth is read")
+	if got, there := harness.Metrics(t, metrics)[fmt.Sprintf(`backbeat_queue_spooled_total{queue=%q}`, l.queue.Name)]; got != 0 || !there {
+		t.Errorf("%v spooled, there %t, before anything was", got, there)
+	}
 	must(t, server.Pause())
 	l.publish(spooled, "m")
 	for _, state := range []string{"hung", "hung still"} {

@@ -151,6 +151,7 @@ func TestMetricsOfAProcess(t *testing.T) {
 		`backbeat_cache_misses_total{cache="comment",layer="shared",role="shared"}`:                                                            1,
 		`go_sql_open_connections{db_name="primary",role="shared"}`:                                                                             1,
 		`backbeat_reading_up{name="video_uploads",role="video"}`:                                                                               1,
+		`backbeat_dependency_up{dependency="database",role="shared"}`:                                                                          1,
 		`go_goroutines`: 1,
 		`backbeat_queue_messages{queue="favorite.write",role="shared",state="waiting",store="table"}`: 0,
 		`backbeat_video_uploads{role="video",state="queued"}`:                                         0,

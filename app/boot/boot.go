@@ -81,6 +81,7 @@ func Run(ctx context.Context, process Process, names []string, ready func([]Part
 	defer func() { err = errors.Join(err, shared.close()) }()
 
 	readiness := admin.NewReadiness()
+	readiness.Measure(shared.metricsOf(sharedRole))
 	var running []part
 	var started []Part
 	failed := make(chan error, len(chosen)+2)

@@ -85,9 +85,9 @@ func (r *reading) try() (samples []Sample, ok bool) {
 	results := make(chan result, 1)
 	// It ends with ctx or, where a library does not heed that, with its connection.
 	go func() {
-		defer func() { <-r.turn }()
 		defer cancel()
 		samples, err := r.read(ctx)
+		<-r.turn // before anybody who has the result can scrape again
 		results <- result{samples, err}
 	}()
 	select {

@@ -1,6 +1,6 @@
 // Package local starts the real servers that Backbeat runs on (MariaDB,
-// PostgreSQL, Redis, RabbitMQ, etcd, an S3 service and Jaeger) from Debian
-// packages and Go tools, without systemd or Docker.
+// PostgreSQL, Redis, RabbitMQ, etcd, an S3 service, Jaeger and Prometheus) from
+// Debian packages and Go tools, without systemd or Docker.
 //
 // Each server is private: it has its own folder, its own ports, listens on
 // 127.0.0.1 only and reads no configuration of the machine, so that it never

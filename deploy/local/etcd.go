@@ -19,8 +19,8 @@ func StartEtcd(ctx context.Context, dir string, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Name: "etcd", Addr: loopback(port), URL: loopback(port), Dir: dir, opts: opts}
 	client, peer := "http://"+loopback(port), "http://"+loopback(peerPort)
+	s := &Server{Name: "etcd", Addr: loopback(port), URL: loopback(port), Metrics: client, Dir: dir, opts: opts}
 	s.spec = spec{
 		commands: func() []*exec.Cmd {
 			args := []string{"--name", "backbeat", "--data-dir", s.data(),

@@ -22,6 +22,7 @@ var packages = map[string]string{
 	"etcd-server":     "etcd",
 	"ffmpeg":          "ffmpeg",
 	"nginx":           "nginx",
+	"prometheus":      "prometheus", // and promtool
 	"wrk":             "wrk",
 }
 

@@ -37,7 +37,10 @@ func StartJaeger(ctx context.Context, dir string, opts Options) (*Jaeger, error)
 		args = append(args, "--"+flag+"="+at[flag])
 	}
 	j := &Jaeger{
-		Server:    &Server{Name: "jaeger", Addr: loopback(port), URL: "http://" + loopback(port), Dir: dir, opts: opts},
+		Server: &Server{
+			Name: "jaeger", Addr: loopback(port), URL: "http://" + loopback(port), Metrics: "http://" + at["admin.http.host-port"],
+			Dir: dir, opts: opts,
+		},
 		Collector: "http://" + at["collector.http-server.host-port"] + "/api/traces",
 		Agent:     at["processor.jaeger-compact.server-host-port"],
 	}

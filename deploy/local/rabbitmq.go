@@ -36,19 +36,19 @@ func StartRabbitMQ(ctx context.Context, dir string, opts Options) (*RabbitMQ, er
 	if err != nil {
 		return nil, err
 	}
-	more, err := freePorts(3)
+	more, err := freePorts(4)
 	if err != nil {
 		return nil, err
 	}
-	admin, peer, names := more[0], more[1], more[2]
-	s := &Server{Name: "rabbitmq", Addr: loopback(port), Dir: dir, opts: opts}
+	admin, peer, names, metrics := more[0], more[1], more[2], more[3]
+	s := &Server{Name: "rabbitmq", Addr: loopback(port), Metrics: "http://" + loopback(metrics), Dir: dir, opts: opts}
 	s.URL = "amqp://guest:guest@" + s.Addr + "/"
 	s.spec = spec{
 		configure: func() error {
-			if err := os.WriteFile(s.path("enabled_plugins"), []byte("[rabbitmq_management].\n"), 0o644); err != nil {
+			if err := os.WriteFile(s.path("enabled_plugins"), []byte("[rabbitmq_management,rabbitmq_prometheus].\n"), 0o644); err != nil {
 				return err
 			}
-			return os.WriteFile(s.path("rabbitmq.conf"), fmt.Appendf(nil, rabbitMQConfig, port, admin), 0o644)
+			return os.WriteFile(s.path("rabbitmq.conf"), fmt.Appendf(nil, rabbitMQConfig, port, admin, metrics), 0o644)
 		},
 		commands: func() []*exec.Cmd {
 			name := s.command(epmd, "-port", strconv.Itoa(names), "-address", "127.0.0.1")
@@ -73,6 +73,8 @@ const rabbitMQConfig = `listeners.tcp.default = 127.0.0.1:%d
 management.tcp.ip = 127.0.0.1
 management.tcp.port = %d
 management_agent.disable_metrics_collector = true
+prometheus.tcp.ip = 127.0.0.1
+prometheus.tcp.port = %d
 `
 
 // rabbitMQEnvironment keeps the node inside its folder. ALLOW_INPUT makes the

@@ -40,8 +40,8 @@ type Server struct {
 	// URL is Addr as Backbeat's configuration names it: a DSN, an AMQP URL, an
 	// HTTP base URL, or Addr itself where the configuration takes addresses.
 	URL string
-	// Metrics is where a part of Backbeat shows its metrics and profiles; "" for
-	// other servers.
+	// Metrics is the base URL of what it shows at /metrics to Prometheus, and a part
+	// of Backbeat of its profiles beside that; "" for servers that show nothing.
 	Metrics string
 	// Dir holds the data (in data) and everything the server printed (in log).
 	Dir string

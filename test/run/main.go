@@ -25,7 +25,7 @@ import (
 	"backbeat/test/harness"
 )
 
-var packages = []string{"mariadb-server", "postgresql", "redis-server", "rabbitmq-server", "etcd-server", "ffmpeg", "nginx", "gcc", "libc6-dev"}
+var packages = []string{"mariadb-server", "postgresql", "redis-server", "rabbitmq-server", "etcd-server", "ffmpeg", "nginx", "prometheus", "gcc", "libc6-dev"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
