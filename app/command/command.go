@@ -52,6 +52,7 @@ func entries() []entry {
 		{"health", "[live | ready]", "ask the process that runs here how it is (admin.listen), for container engines", health},
 		{"migrate", "up | status", "bring the database's tables up to date, or tell how far they are", migrate},
 		{"seed", "[-users N] [-videos N] [-likes N] …", "fill an empty database in bulk, for load tests", seedDatabase},
+		{"snapshot", "FILE", "copy a SQLite database while everything runs", snapshot},
 		{"version", "", "print the version", printVersion},
 	}
 }
