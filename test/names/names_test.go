@@ -38,7 +38,7 @@ func TestEveryNameExists(t *testing.T) {
 	kinds := []kind{
 		{"path", regexp.MustCompile(`(?:^|[^\w./$}-])((?:app|idl|proto|mq|model|config|test|deploy|\.github|\.ci)/[\w.*/<>-]*)`), paths(t)},
 		{"make target", regexp.MustCompile("(?:^|[`#:|>] *|=\\S* |run: )make ([a-z][a-z-]*)"), targets(t)},
-		{"variable of make", regexp.MustCompile("\\bmake [a-z-]+ (?:[A-Z]+=\\S+ )*([A-Z]+=[\\w-]*)"), makeVariables(t)},
+		{"variable of make", regexp.MustCompile(`\bmake [a-z-]+ (?:[A-Z]+=\S+ )*([A-Z]+=[\w-]*)`), makeVariables(t)},
 		{"command", regexp.MustCompile("(?:^|[`#|(\"] *|&& |kubectl exec [^`]*-- )(?:BACKBEAT_\\S+ )*(?:backbeat|go run \\./app|bin/backbeat) ((?:-config \\S+ )?[a-z][\\w-]*(?: [^`#|)\"&>]*)?)"), commands(t)},
 		{"key", regexp.MustCompile(`(?:^|[^\w./@-])((?:` + strings.Join(sections(t), "|") + `)\.(?:[a-z0-9_]+(?:\.[a-z0-9_]+)*|\*))(?:[^\w(/:.-]|\.(?:\s|$)|$)`), keys(t)},
 		{"variable", regexp.MustCompile(`(?:^|[^\w$])(BACKBEAT_[A-Z0-9_]*[A-Z0-9])`), variable},
