@@ -24,7 +24,7 @@ func (r *Readiness) Measure(to prometheus.Registerer) {
 		for _, role := range r.look(ctx).Roles {
 			for name, said := range role.Needs {
 				found[name] = 0
-				if said == fine {
+				if said == Fine {
 					found[name] = 1
 				}
 			}

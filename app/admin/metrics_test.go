@@ -20,8 +20,8 @@ func TestMeasure(t *testing.T) {
 	deaf := func(context.Context) error { <-forever; return nil }
 
 	r := NewReadiness()
-	r.Add("user", []Dependency{{"database", true, well}, {"discovery", false, deaf}})
-	r.Add("comment", []Dependency{{"database", true, well}, {"cache", false, away}, {"keys", true, nil}})
+	r.Add("user", "", []Dependency{{"database", true, well}, {"discovery", false, deaf}})
+	r.Add("comment", "", []Dependency{{"database", true, well}, {"cache", false, away}, {"keys", true, nil}})
 	registry := prometheus.NewRegistry()
 	r.Measure(registry)
 	r.Measure(nil)

@@ -30,8 +30,8 @@ type Readiness struct {
 }
 
 type roleNeeds struct {
-	name  string
-	needs []Dependency
+	name, address string
+	needs         []Dependency
 }
 
 // The states of a process, of which only serving is ready.
@@ -44,11 +44,11 @@ const (
 // NewReadiness returns that of a process that starts.
 func NewReadiness() *Readiness { return &Readiness{state: starting} }
 
-// Add adds a role that has started.
-func (r *Readiness) Add(role string, needs []Dependency) {
+// Add adds a role that has started and where it listens, "" for nowhere.
+func (r *Readiness) Add(role, address string, needs []Dependency) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.roles = append(r.roles, roleNeeds{role, needs})
+	r.roles = append(r.roles, roleNeeds{role, address, needs})
 }
 
 // Serve says that every role has started.
@@ -63,23 +63,31 @@ func (r *Readiness) set(state string) {
 	r.state = state
 }
 
-// report is the answer of /readyz.
-type report struct {
-	Ready bool         `json:"ready"`
+// Report is the answer of /readyz.
+type Report struct {
+	// Ready is set when every role can do its work and the process does not stop.
+	Ready bool `json:"ready"`
+	// State is starting, serving or stopping.
 	State string       `json:"state"`
-	Roles []roleReport `json:"roles"`
+	Roles []RoleReport `json:"roles"`
 }
 
-type roleReport struct {
-	Role  string            `json:"role"`
-	Ready bool              `json:"ready"`
+// RoleReport is how a role of the process is.
+type RoleReport struct {
+	Role string `json:"role"`
+	// Address is where it listens; empty for a worker.
+	Address string `json:"address,omitempty"`
+	// Ready is set when it has all that is vital to it.
+	Ready bool `json:"ready"`
+	// Needs are Fine or a fault, by the names of dependencies.
 	Needs map[string]string `json:"needs"`
 }
 
-const fine = "ok"
+// Fine is what a dependency that is there is said to be.
+const Fine = "ok"
 
 // look asks every dependency once, all at the same time.
-func (r *Readiness) look(ctx context.Context) report {
+func (r *Readiness) look(ctx context.Context) Report {
 	r.mu.Lock()
 	state, roles := r.state, r.roles
 	r.mu.Unlock()
@@ -92,16 +100,16 @@ func (r *Readiness) look(ctx context.Context) report {
 		}
 	}
 	found := ask(ctx, checks)
-	all := report{Ready: state == serving, State: state, Roles: []roleReport{}}
+	all := Report{Ready: state == serving, State: state, Roles: []RoleReport{}}
 	for _, role := range roles {
-		one := roleReport{Role: role.name, Ready: true, Needs: map[string]string{}}
+		one := RoleReport{Role: role.name, Address: role.address, Ready: true, Needs: map[string]string{}}
 		for _, d := range role.needs {
 			said, asked := found[d.Name]
 			if !asked {
-				said = fine
+				said = Fine
 			}
 			one.Needs[d.Name] = said
-			one.Ready = one.Ready && (said == fine || !d.Vital)
+			one.Ready = one.Ready && (said == Fine || !d.Vital)
 		}
 		all.Ready = all.Ready && one.Ready
 		all.Roles = append(all.Roles, one)
@@ -117,7 +125,7 @@ func ask(ctx context.Context, checks map[string]func(context.Context) error) map
 	var asking sync.WaitGroup
 	for name, check := range checks {
 		asking.Go(func() {
-			said := fine
+			said := Fine
 			if err := check(ctx); err != nil {
 				said = err.Error()
 			}

@@ -40,7 +40,7 @@ func TestReady(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			r := NewReadiness()
 			if row.needs != nil {
-				r.Add("user", row.needs)
+				r.Add("user", "127.0.0.1:7001", row.needs)
 			}
 			row.state(r)
 			w := httptest.NewRecorder()
@@ -49,12 +49,15 @@ func TestReady(t *testing.T) {
 			if took := time.Since(start); took > 3*time.Second {
 				t.Errorf("answered in %v", took)
 			}
-			var got report
+			var got Report
 			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 				t.Fatal(err)
 			}
 			if w.Code != row.status || got.Ready != (row.status == 200) {
 				t.Errorf("HTTP %d: %s", w.Code, w.Body)
+			}
+			if row.needs != nil && got.Roles[0].Address != "127.0.0.1:7001" {
+				t.Errorf("it listens at %q", got.Roles[0].Address)
 			}
 			for name, want := range row.says {
 				said := got.Roles[0].Needs[name]
@@ -71,8 +74,8 @@ func TestReadyAsksOnce(t *testing.T) {
 	asked := 0
 	database := Dependency{"database", true, func(context.Context) error { asked++; return nil }}
 	r := NewReadiness()
-	r.Add("user", []Dependency{database})
-	r.Add("video", []Dependency{database})
+	r.Add("user", "", []Dependency{database})
+	r.Add("video", "", []Dependency{database})
 	r.Serve()
 	r.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/readyz", nil))
 	if asked != 1 {

@@ -125,7 +125,7 @@ func Run(ctx context.Context, process Process, names []string, ready func([]Part
 			return fmt.Errorf("starting %s: %w", r.name, err)
 		}
 		run(p)
-		readiness.Add(r.name, shared.checks.dependencies(r))
+		readiness.Add(r.name, p.address, shared.checks.dependencies(r))
 		started = append(started, Part{Role: r.name, Does: r.does, Address: p.address})
 		log.Debug("started", "role", r.name, "address", p.address)
 	}
@@ -174,6 +174,7 @@ func startAdmin(ctx context.Context, shared *resources, ready *admin.Readiness, 
 		return admin.Serve(ctx, listener, admin.Handler(shared.metrics, ready, level), shared.log)
 	})
 	p.name, p.address = "admin", listener.Addr().String()
+	shared.adminAddress = shared.reachedAt(p.address)
 	shared.log.Info("metrics and profiles", "address", p.address)
 	return p, nil
 }

@@ -62,9 +62,13 @@ type resources struct {
 	openRegistry func() (microregistry.Registry, error)
 	openKeys     func() (*token.Keys, error)
 
-	// registry holds the process's metrics; nil when nobody can see them.
+	// metrics are the process's; nil when nobody can see them.
 	metrics *prometheus.Registry
-	checks  checks
+	// adminAddress is where others reach the admin port; "" while there is none.
+	adminAddress string
+	// patience bounds the wait for a server that is not up yet.
+	patience time.Duration
+	checks   checks
 
 	mu      sync.Mutex
 	closers []func() error
@@ -87,7 +91,7 @@ type site struct {
 }
 
 func newResources(cfg *config.Config, log *slog.Logger) *resources {
-	r := &resources{cfg: cfg, log: log, ids: id.NewGenerator(time.Now), live: live.New(cfg, log)}
+	r := &resources{cfg: cfg, log: log, ids: id.NewGenerator(time.Now), live: live.New(cfg, log), patience: openTimeout}
 	if cfg.Admin.Listen != "" {
 		r.metrics = admin.NewMetrics()
 	}
@@ -129,7 +133,7 @@ func (r *resources) close() error {
 }
 
 func (r *resources) connectDB() (*gorm.DB, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), r.patience)
 	defer cancel()
 	db, err := r.dialDB(ctx)
 	if err != nil {
@@ -211,7 +215,7 @@ func (r *resources) newMedia() (media.Store, error) {
 		r.checks.add(mediaName, disk.Check)
 		return disk, nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), r.patience)
 	defer cancel()
 	s3, err := media.NewS3(ctx, media.S3Config(r.cfg.S3))
 	if err != nil {
@@ -225,13 +229,22 @@ func (r *resources) newRegistry() (microregistry.Registry, error) {
 	if len(r.cfg.Etcd.Endpoints) == 0 {
 		return registry.NewMemory(), nil
 	}
+	etcd, err := r.openDiscovery()
+	if err != nil {
+		return nil, err
+	}
+	r.checks.add(discoveryName, etcd.Check)
+	return etcd, nil
+}
+
+// openDiscovery returns the registry of a cluster.
+func (r *resources) openDiscovery() (*registry.Etcd, error) {
 	client, err := r.openEtcd()
 	if err != nil {
 		return nil, err
 	}
 	etcd := registry.NewEtcd(registry.Config{Prefix: r.cfg.Etcd.Prefix, Lease: r.cfg.Etcd.Lease}, registry.Deps{Client: client, Log: r.log})
 	r.closeLast(etcd.Close)
-	r.checks.add(discoveryName, etcd.Check)
 	return etcd, nil
 }
 
@@ -245,7 +258,7 @@ func (r *resources) connectEtcd() (*clientv3.Client, error) {
 		Username:    r.cfg.Etcd.User,
 		Password:    r.cfg.Etcd.Password,
 		TLS:         secure,
-		DialTimeout: 3 * time.Second,
+		DialTimeout: min(3*time.Second, r.patience),
 		// A silent network must be noticed; gRPC allows no less.
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 3 * time.Second,
@@ -266,7 +279,7 @@ func (r *resources) connectEtcd() (*clientv3.Client, error) {
 // dialEtcd returns a client. Without a user that needs no server; to log one in
 // it waits for etcd to be up.
 func (r *resources) dialEtcd(cfg clientv3.Config) (*clientv3.Client, error) {
-	deadline := time.Now().Add(openTimeout)
+	deadline := time.Now().Add(r.patience)
 	for {
 		client, err := clientv3.New(cfg)
 		if err == nil || time.Now().After(deadline) {

@@ -12,6 +12,7 @@ import (
 
 	"go-micro.dev/v4/server"
 
+	"backbeat/app/admin"
 	"backbeat/app/comment"
 	"backbeat/app/favorite"
 	"backbeat/app/gateway"
@@ -61,7 +62,9 @@ var (
 			return unless(len(cfg.Etcd.Endpoints) > 0, "set etcd.endpoints, or nobody finds anybody")
 		},
 	}
-	database = need{
+	// announcing is what a role needs that is found by nobody but who operates it.
+	announcing = need{discoveryName, false, discovery.open, func(*config.Config) string { return "" }}
+	database   = need{
 		databaseName, true,
 		func(s *site) (err error) { s.db, err = s.openDB(); return err },
 		func(cfg *config.Config) string {
@@ -121,9 +124,9 @@ var roles = []role{
 	{"comment", "comments and their counts", []need{discovery, database, sharedCache}, startComment},
 	{"relation", "who follows whom", []need{discovery, database, sharedCache}, startRelation},
 	{"message", "chats", []need{discovery, database}, startMessage},
-	{"video-worker", "probes, covers, remuxes and transcodes uploads", []need{database, queue, blobs}, startVideoWorker},
-	{"favorite-worker", "applies queued likes", []need{database, queue, pendingLikes}, startFavoriteWorker},
-	{"message-worker", "writes the system account's notices", []need{database, queue}, startMessageWorker},
+	{"video-worker", "probes, covers, remuxes and transcodes uploads", []need{announcing, database, queue, blobs}, startVideoWorker},
+	{"favorite-worker", "applies queued likes", []need{announcing, database, queue, pendingLikes}, startFavoriteWorker},
+	{"message-worker", "writes the system account's notices", []need{announcing, database, queue}, startMessageWorker},
 	{"gateway", "HTTP: the app's API, media and the web page", []need{discovery, sharedCache, gatewayBlobs, tokenKeys}, startGateway},
 }
 
@@ -164,17 +167,17 @@ func startVideoWorker(ctx context.Context, s *site) (part, error) {
 		FFmpeg: s.cfg.Media.FFmpeg, FFprobe: s.cfg.Media.FFprobe, MaxDuration: s.cfg.Media.MaxDuration,
 		Transcodes: s.cfg.Limits.Transcodes, Notices: message.NoticeQueue,
 	}, video.WorkerDeps{DB: s.db, Publisher: s.queue, Consumer: s.queue, Media: s.media, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
-	return work(ctx, worker.Run), nil
+	return s.announced(ctx, work(ctx, worker.Run))
 }
 
 func startFavoriteWorker(ctx context.Context, s *site) (part, error) {
 	worker := favorite.NewWorker(favorite.WorkerDeps{DB: s.db, Queue: s.queue, Pending: s.pending, Log: s.log})
-	return work(ctx, worker.Run), nil
+	return s.announced(ctx, work(ctx, worker.Run))
 }
 
 func startMessageWorker(ctx context.Context, s *site) (part, error) {
 	worker := message.NewWorker(message.WorkerDeps{DB: s.db, Consumer: s.queue, Now: time.Now})
-	return work(ctx, worker.Run), nil
+	return s.announced(ctx, work(ctx, worker.Run))
 }
 
 func startGateway(ctx context.Context, s *site) (part, error) {
@@ -199,7 +202,7 @@ func startGateway(ctx context.Context, s *site) (part, error) {
 	}
 	p := work(ctx, func(ctx context.Context) error { return g.Serve(ctx, listener) })
 	p.address = listener.Addr().String()
-	return p, nil
+	return s.announced(ctx, p)
 }
 
 func gatewayConfig(cfg *config.Config) gateway.Config {
@@ -213,7 +216,8 @@ func gatewayConfig(cfg *config.Config) gateway.Config {
 // serve starts the role's gRPC server with the handler registered on it.
 func (s *site) serve(register func(server.Server) error) (part, error) {
 	srv, err := rpc.NewServer(rpc.ServerConfig{
-		Name: s.name, Listen: s.cfg.RPC.Listen, Advertise: s.cfg.RPC.Advertise, TLS: s.rpcTLS(),
+		Name: s.name, Version: admin.ReadBuild().Version, Metadata: s.about(),
+		Listen: s.cfg.RPC.Listen, Advertise: s.cfg.RPC.Advertise, TLS: s.rpcTLS(),
 	}, rpc.ServerDeps{Registry: s.registry, Tracer: s.tracer, Log: s.log, Metrics: s.metricsOf(s.name)})
 	if err != nil {
 		return part{}, err

@@ -11,9 +11,9 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"backbeat/app/boot"
+	"backbeat/app/terminal"
 	"backbeat/config"
 )
 
@@ -47,10 +47,12 @@ func entries() []entry {
 		{"doctor", "[-fix]", "look for what is wrong: counters, media, uploads, dead letters", examine},
 		{"user", "show NAME | reset-password NAME", "look at an account, give it another password", account},
 		{"video", "show ID | hide ID | unhide ID | reprocess ID", "look at a video, take it off, send its lost job again", moderate},
+		{"status", "[-watch]", "show what runs: instances, how they are, queues, circuits", showStatus},
 		{"demo", "[-url BASE] [-users N] [-clips N]", "fill a running instance with people and clips", fill},
 		{"health", "[live | ready]", "ask the process that runs here how it is (admin.listen), for container engines", health},
 		{"migrate", "up | status", "bring the database's tables up to date, or tell how far they are", migrate},
 		{"seed", "[-users N] [-videos N] [-likes N] …", "fill an empty database in bulk, for load tests", seedDatabase},
+		{"snapshot", "FILE", "copy a SQLite database while everything runs", snapshot},
 		{"version", "", "print the version", printVersion},
 	}
 }
@@ -95,14 +97,16 @@ func areRoles(names []string) bool {
 }
 
 func usage(w io.Writer) {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(table, "backbeat [-config FILE] COMMAND\n\ncommands:\n")
+	fmt.Fprint(w, "backbeat [-config FILE] COMMAND\n\ncommands:\n")
+	table := terminal.Table{Indent: "  "}
 	for _, e := range entries() {
-		fmt.Fprintf(table, "  %s\t%s\n", strings.TrimSpace(e.name+" "+e.usage), e.does)
+		table.Row(strings.TrimSpace(e.name+" "+e.usage), e.does)
 	}
-	fmt.Fprint(table, "\nroles:\n")
+	_, _ = table.WriteTo(w) // a help text that can't be printed has nobody to tell
+	fmt.Fprint(w, "\nroles:\n")
+	table = terminal.Table{Indent: "  "}
 	for _, r := range boot.Roles() {
-		fmt.Fprintf(table, "  %s\t%s\n", r.Role, r.Does)
+		table.Row(r.Role, r.Does)
 	}
-	_ = table.Flush() // a help text that can't be printed has nobody to tell
+	_, _ = table.WriteTo(w)
 }

@@ -47,6 +47,7 @@ func TestCommands(t *testing.T) {
 		{"video without an id", nil, []string{"video", "hide"}, "", "video takes"},
 		{"video of no number", nil, []string{"video", "hide", "x"}, "", "no id"},
 		{"doctor with an argument", nil, []string{"doctor", "now"}, "", "doctor -help"},
+		{"snapshot to nowhere", nil, []string{"snapshot"}, "", "snapshot takes"},
 		{"demo without users", nil, []string{"demo", "-users", "0"}, "", "-users"},
 		{"demo against nobody", nil, []string{"demo", "-url", "http://127.0.0.1:1"}, "", "does not answer"},
 		{"version", nil, []string{"version"}, "backbeat", ""},

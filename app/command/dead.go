@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 	"unicode/utf8"
 
 	"backbeat/app/boot"
 	"backbeat/app/errs"
+	"backbeat/app/terminal"
 	"backbeat/mq"
 )
 
@@ -51,8 +51,8 @@ func dead(ctx context.Context, i invocation) error {
 }
 
 func listDead(ctx context.Context, out io.Writer, letters mq.DeadLetters) error {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tQUEUE\tTYPE\tDIED\tIN\tREASON")
+	var table terminal.Table
+	table.Title("ID", "QUEUE", "TYPE", "DIED", "IN", "REASON")
 	total := 0
 	for _, queue := range boot.Queues() {
 		messages, err := letters.Dead(ctx, queue, mostDead)
@@ -60,12 +60,13 @@ func listDead(ctx context.Context, out io.Writer, letters mq.DeadLetters) error 
 			return err
 		}
 		for _, m := range messages {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%.80s\n", m.ID, m.Queue, m.Type, m.Died.Format(time.RFC3339), m.Store, m.Reason)
+			table.Row(m.ID, m.Queue, m.Type, m.Died.Format(time.RFC3339), m.Store, fmt.Sprintf("%.80s", m.Reason))
 		}
 		total += len(messages)
 	}
-	fmt.Fprintf(table, "%d dead\n", total)
-	return table.Flush()
+	table.Row(fmt.Sprintf("%d dead", total))
+	_, err := table.WriteTo(out)
+	return err
 }
 
 func showDead(ctx context.Context, out io.Writer, letters mq.DeadLetters, id string) error {

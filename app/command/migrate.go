@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"text/tabwriter"
+	"strconv"
 	"time"
 
 	"gorm.io/gorm"
 
+	"backbeat/app/terminal"
 	"backbeat/model"
 )
 
@@ -38,8 +39,8 @@ func showSteps(ctx context.Context, i invocation, db *gorm.DB) error {
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(i.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "STEP\tNAME\tAPPLIED")
+	var table terminal.Table
+	table.Title("STEP", "NAME", "APPLIED")
 	missing := 0
 	for _, step := range steps {
 		applied := "missing"
@@ -48,8 +49,9 @@ func showSteps(ctx context.Context, i invocation, db *gorm.DB) error {
 		} else {
 			applied = step.Applied.Format(time.RFC3339)
 		}
-		fmt.Fprintf(table, "%d\t%s\t%s\n", step.Number, step.Name, applied)
+		table.Row(strconv.Itoa(step.Number), step.Name, applied)
 	}
-	fmt.Fprintf(table, "%d missing\n", missing)
-	return table.Flush()
+	table.Row(fmt.Sprintf("%d missing", missing))
+	_, err = table.WriteTo(i.out)
+	return err
 }

@@ -10,11 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"text/tabwriter"
 
 	"backbeat/app/admin"
 	"backbeat/app/boot"
 	"backbeat/app/logging"
+	"backbeat/app/terminal"
 	"backbeat/config"
 )
 
@@ -30,7 +30,9 @@ func run(ctx context.Context, i invocation) error {
 	if err := ensureFFmpeg(ctx, cfg.Media, i.errOut); err != nil {
 		return err
 	}
-	return boot.Run(ctx, i.process(cfg), nil, func(parts []boot.Part) { welcome(i.out, cfg, parts) })
+	return boot.Run(ctx, i.process(cfg), nil, func(parts []boot.Part) {
+		welcome(i.out, cfg, parts, terminal.Escapes(i.out, i.environ))
+	})
 }
 
 // runRoles starts the named roles.
@@ -60,17 +62,17 @@ func newLog(cfg config.Log, w io.Writer) *slog.Logger {
 }
 
 // welcome prints what runs where, what to type into the app and where data lie.
-func welcome(w io.Writer, cfg *config.Config, parts []boot.Part) {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ROLE\tADDRESS\tWHAT IT DOES")
+func welcome(w io.Writer, cfg *config.Config, parts []boot.Part, escapes bool) {
+	table := terminal.Table{Escapes: escapes}
+	table.Title("ROLE", "ADDRESS", "WHAT IT DOES")
 	gateway := ""
 	for _, p := range parts {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", p.Role, cmp.Or(p.Address, "-"), p.Does)
+		table.Add(terminal.Cell{Text: p.Role, Style: terminal.Good}, terminal.Cell{Text: cmp.Or(p.Address, "-")}, terminal.Cell{Text: p.Does, Style: terminal.Faint})
 		if p.Role == "gateway" {
 			gateway = p.Address
 		}
 	}
-	_ = table.Flush()
+	_, _ = table.WriteTo(w) // who closed it does not want to know
 	folder, err := filepath.Abs(cfg.Data.Dir)
 	if err != nil {
 		folder = cfg.Data.Dir

@@ -11,10 +11,10 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
+	"backbeat/app/terminal"
 	"backbeat/config"
 )
 
@@ -29,19 +29,10 @@ func New(cfg config.Log, w io.Writer) (*slog.Logger, *slog.LevelVar) {
 	}
 	options := &slog.HandlerOptions{Level: &level}
 	var lines slog.Handler = slog.NewJSONHandler(w, options)
-	if cfg.Format == "text" || cfg.Format == "" && isTerminal(w) {
+	if cfg.Format == "text" || cfg.Format == "" && terminal.Is(w) {
 		lines = slog.NewTextHandler(w, options)
 	}
 	return slog.New(thinned{lines, &floods{out: lines, lines: map[kind]int{}}}), &level
-}
-
-func isTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // thinned is a handler that bounds how often a message is written.
