@@ -2,6 +2,7 @@ package local_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -524,8 +525,34 @@ func writeRabbitMQ(ctx context.Context, s *local.Server) error {
 		if acked, err := confirm.WaitContext(ctx); !acked || err != nil {
 			return fmt.Errorf("not confirmed: %w", err)
 		}
-		return nil
+		return declared(ctx, s, "words")
 	})
+}
+
+// declared waits until the declaration of a queue is on disk, which RabbitMQ 3.10
+// confirms some time before.
+func declared(ctx context.Context, s *local.Server, queue string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		tables, err := filepath.Glob(filepath.Join(s.Dir, "data", "*", "*"))
+		if err != nil {
+			return err
+		}
+		for _, table := range tables {
+			switch filepath.Ext(table) {
+			case ".LOG", ".DCD", ".DCL": // Mnesia's
+				if content, err := os.ReadFile(table); err == nil && bytes.Contains(content, []byte(queue)) {
+					return nil
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the queue %q is not in %q: %w", queue, tables, ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // readRabbitMQ looks at the message and leaves it in the queue.

@@ -20,9 +20,9 @@ type RabbitMQ struct {
 // StartRabbitMQ starts a RabbitMQ of one node. Its URL logs guest in to the
 // default virtual host.
 //
-// RabbitMQ 3.10 registers a new quorum queue on disk only about a second after
-// it has confirmed its declaration: a Kill before that leaves a queue that never
-// answers again, with the messages it had confirmed. Older queues survive.
+// RabbitMQ 3.10 writes the declaration of a queue to disk only a second or two after
+// it has confirmed it: a Kill before that loses the queue with the messages it had
+// confirmed, or leaves a quorum queue that never answers again. Older queues survive.
 func StartRabbitMQ(ctx context.Context, dir string, opts Options) (*RabbitMQ, error) {
 	program, err := find("rabbitmq-server", "rabbitmq-server")
 	if err != nil {

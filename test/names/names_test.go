@@ -205,6 +205,7 @@ func commands(t *testing.T) func(name, line string) bool {
 		for n, word := range words[1:] {
 			word = strings.TrimRight(word, ".,;…")
 			switch {
+			case word == "-h", word == "-help":
 			case regexp.MustCompile(`^-[a-z]+$`).MatchString(word):
 				if !regexp.MustCompile(regexp.QuoteMeta(word) + `\b`).MatchString(flags[words[0]]) {
 					return false
