@@ -176,8 +176,8 @@ type Circuit struct {
 
 // Cache is how old what a gateway holds for everybody may be; 0 holds nothing.
 type Cache struct {
-	// Counts of likes, comments and so on, and Pages made of them: their sum is how
-	// late a count may show.
+	// Counts is how late a count of likes, comments and so on may show, on Pages that
+	// are held for that part of it too.
 	Counts time.Duration `yaml:"counts" live:"true"`
 	Pages  time.Duration `yaml:"pages" live:"true"`
 	// Cards are names, titles and whose video it is.
@@ -258,7 +258,7 @@ func Default() *Config {
 		RPC:    RPC{Listen: "127.0.0.1:0", ReadBudget: 200 * time.Millisecond, WriteBudget: time.Second},
 		// A dead service opens its circuits in about a second, also after healthy traffic.
 		Circuit: Circuit{ErrorPercent: 10, Requests: 20, Sleep: time.Second},
-		Cache:   Cache{Counts: 250 * time.Millisecond, Pages: 250 * time.Millisecond, Cards: 5 * time.Minute},
+		Cache:   Cache{Counts: 500 * time.Millisecond, Pages: 250 * time.Millisecond, Cards: 5 * time.Minute},
 		Limits: Limits{
 			Concurrency: 2048, Transcodes: 1,
 			UserRate: 50, UserBurst: 100, AddressRate: 1000, AddressBurst: 2000, Registrations: 300, LoginFailures: 10,

@@ -28,13 +28,19 @@ type Held[K comparable, V any] struct {
 	life    atomic.Int64 // a Duration
 	now     func() time.Time
 	load    Load[K, V]
-	missed  *batch.Group[[]K, map[K]V]
+	missed  *batch.Group[miss[K], map[K]V]
 	counts  *counts
 }
 
 type held[V any] struct {
 	value V
 	asked int64 // Unix nanoseconds
+}
+
+// miss is what a caller lacks, and how old it may be.
+type miss[K comparable] struct {
+	keys []K
+	age  time.Duration
 }
 
 // NewHeld returns an empty cache of at most size values. Without load it has what
@@ -52,17 +58,23 @@ func NewHeld[K comparable, V any](size int, life time.Duration, now func() time.
 // SetLife changes how old values may be, those that are held already included.
 func (h *Held[K, V]) SetLife(life time.Duration) { h.life.Store(int64(life)) }
 
-// fresh reports whether a value may be handed out at a time in Unix nanoseconds.
-func (h *Held[K, V]) fresh(e held[V], now int64) bool { return now-e.asked < h.life.Load() }
+// younger reports whether a value was asked for less than age before now.
+func (e held[V]) younger(age time.Duration, now int64) bool { return now-e.asked < int64(age) }
 
 // Get returns one value per key, the zero value where there is none. With an
 // error the values may be incomplete.
 func (h *Held[K, V]) Get(ctx context.Context, keys ...K) ([]V, error) {
+	return h.GetYounger(ctx, time.Duration(h.life.Load()), keys...)
+}
+
+// GetYounger is Get of values that are less than age old; no more than life counts.
+func (h *Held[K, V]) GetYounger(ctx context.Context, age time.Duration, keys ...K) ([]V, error) {
+	age = min(age, time.Duration(h.life.Load()))
 	values := make([]V, len(keys))
 	var missing []K
 	now := h.now().UnixNano()
 	for i, key := range keys {
-		if e, ok := h.entries.GetIfPresent(key); ok && h.fresh(e, now) {
+		if e, ok := h.entries.GetIfPresent(key); ok && e.younger(age, now) {
 			values[i] = e.value
 		} else {
 			missing = append(missing, key)
@@ -72,7 +84,7 @@ func (h *Held[K, V]) Get(ctx context.Context, keys ...K) ([]V, error) {
 	if len(missing) == 0 {
 		return values, nil
 	}
-	fetched, err := h.missed.Do(ctx, missing)
+	fetched, err := h.missed.Do(ctx, miss[K]{missing, age})
 	for i, key := range keys {
 		if len(missing) > 0 && missing[0] == key {
 			values[i] = fetched[key]
@@ -85,7 +97,7 @@ func (h *Held[K, V]) Get(ctx context.Context, keys ...K) ([]V, error) {
 // Peek returns the value held for key, and whether there is one.
 func (h *Held[K, V]) Peek(key K) (V, bool) {
 	e, ok := h.entries.GetIfPresent(key)
-	if !ok || !h.fresh(e, h.now().UnixNano()) {
+	if !ok || !e.younger(time.Duration(h.life.Load()), h.now().UnixNano()) {
 		h.counts.lookedUp(1, 1)
 		var none V
 		return none, false
@@ -105,20 +117,26 @@ func (h *Held[K, V]) hold(values map[K]V, asked time.Time) {
 
 // fetch loads what several callers miss, unless the load before brought it. All of
 // them get the same map.
-func (h *Held[K, V]) fetch(ctx context.Context, missed [][]K) ([]map[K]V, error) {
+func (h *Held[K, V]) fetch(ctx context.Context, missed []miss[K]) ([]map[K]V, error) {
 	asked := h.now()
 	values := map[K]V{}
 	wanted := map[K]struct{}{}
 	var keys []K
-	for _, key := range slices.Concat(missed...) {
-		if _, known := wanted[key]; known {
-			continue
-		}
-		wanted[key] = struct{}{}
-		if e, ok := h.entries.GetIfPresent(key); ok && h.fresh(e, asked.UnixNano()) {
-			values[key] = e.value
-		} else {
-			keys = append(keys, key)
+	youngest := time.Duration(math.MaxInt64)
+	for _, m := range missed {
+		youngest = min(youngest, m.age)
+	}
+	for _, m := range missed {
+		for _, key := range m.keys {
+			if _, known := wanted[key]; known {
+				continue
+			}
+			wanted[key] = struct{}{}
+			if e, ok := h.entries.GetIfPresent(key); ok && e.younger(youngest, asked.UnixNano()) {
+				values[key] = e.value
+			} else {
+				keys = append(keys, key)
+			}
 		}
 	}
 	var err error

@@ -63,6 +63,57 @@ func TestHeldExpires(t *testing.T) {
 	})
 }
 
+// Who asks for younger values gets them, and nobody gets older ones than life.
+func TestHeldBringsYoungerValues(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{values: map[int]string{1: "a"}}
+		h := NewHeld(10, time.Second, time.Now, s.load)
+		want := func(age time.Duration, value string) {
+			t.Helper()
+			if got, err := h.GetYounger(t.Context(), age, 1); err != nil || got[0] != value {
+				t.Errorf("younger than %v it is %q, %v, want %q", age, got, err, value)
+			}
+		}
+		want(time.Minute, "a")
+		time.Sleep(400 * time.Millisecond)
+		s.values = map[int]string{1: "b"}
+		want(401*time.Millisecond, "a")
+		want(400*time.Millisecond, "b")
+		want(time.Minute, "b")
+		time.Sleep(time.Second)
+		s.values = map[int]string{1: "c"}
+		want(time.Minute, "c")
+	})
+}
+
+// One who lacks a young value and one who would take an older share a load, which
+// brings the young one.
+func TestHeldMissesOfTwoAges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{values: map[int]string{1: "a", 2: "b"}, takes: 10 * time.Millisecond}
+		h := NewHeld(10, time.Second, time.Now, s.load)
+		_, _ = h.Get(t.Context(), 1)
+		time.Sleep(500 * time.Millisecond)
+		s.mu.Lock()
+		s.values = map[int]string{1: "A", 2: "B"}
+		s.mu.Unlock()
+		var waiting sync.WaitGroup
+		waiting.Go(func() { _, _ = h.Get(t.Context(), 3) }) // the next two wait for its end
+		synctest.Wait()
+		waiting.Go(func() {
+			if got, _ := h.Get(t.Context(), 1, 2); got[1] != "B" {
+				t.Errorf("any age: %q", got)
+			}
+		})
+		waiting.Go(func() {
+			if got, _ := h.GetYounger(t.Context(), 100*time.Millisecond, 1); got[0] != "A" {
+				t.Errorf("young: %q", got)
+			}
+		})
+		waiting.Wait()
+	})
+}
+
 // A value is as old as the question, not as the answer.
 func TestHeldCountsItsLifeFromTheQuestion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

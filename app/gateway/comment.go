@@ -131,7 +131,7 @@ type commentsKey struct {
 
 // makeComments renders comments as somebody sees them who follows nobody.
 func (g *Gateway) makeComments(ctx context.Context, q *request, comments []*entity.Comment) (*page, error) {
-	nobody := &request{links: q.links, missing: &parts{}}
+	nobody := &request{links: q.links, missing: &parts{}, forAll: true}
 	list := &commentsAnswer{success("获取评论列表成功"), g.commentViews(ctx, nobody, comments)}
 	flagged := make([]subject, len(list.CommentList))
 	for i, c := range list.CommentList {

@@ -81,7 +81,7 @@ func (g *Gateway) loadFeeds(ctx context.Context, keys []feedKey) (map[feedKey]*p
 
 // makeFeed asks for the page and renders it.
 func (g *Gateway) makeFeed(ctx context.Context, key feedKey) *page {
-	q := &request{now: g.now(), links: key.links, missing: &parts{}}
+	q := &request{now: g.now(), links: key.links, missing: &parts{}, forAll: true}
 	found, err := g.rpc.feed.get(ctx, &video.FeedRequest{Before: key.before, Limit: pageSize}, q.missing)
 	if err != nil {
 		return &page{err: err}

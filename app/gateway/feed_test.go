@@ -41,10 +41,26 @@ func TestFirstPageIsMadeOnceForAll(t *testing.T) {
 	if calls := w.services.count(""); calls != made {
 		t.Errorf("%d calls for what was held", calls-made)
 	}
-	passed.Store(int64(w.cfg.Cache.Pages + w.cfg.Cache.Counts))
+	passed.Store(int64(w.cfg.Cache.Counts))
 	w.ask(t, "GET", "/douyin/feed/", 0)
 	if calls := w.services.count("video.Feed"); calls != 2 {
 		t.Errorf("after its life the page was made %d times", calls)
+	}
+}
+
+// Counts that a profile shows still are too old for a page, which will be held.
+func TestAPageIsMadeOfYoungCounts(t *testing.T) {
+	w, passed := movingWorld(t)
+	w.ask(t, "GET", "/douyin/feed/", 0)
+	made := w.services.count("favorite.Stats")
+	passed.Store(int64(w.cfg.Cache.Counts - w.cfg.Cache.Pages))
+	w.ask(t, "GET", "/douyin/user/", bob, "user_id", strconv.Itoa(alice))
+	if calls := w.services.count("favorite.Stats") - made; calls != 0 {
+		t.Errorf("a profile asked %d times for what is held", calls)
+	}
+	w.ask(t, "GET", "/douyin/feed/", 0, "latest_time", strconv.FormatInt(clock.UnixMilli()-1, 10))
+	if calls := w.services.count("favorite.Stats") - made; calls != 1 {
+		t.Errorf("another page asked %d times for counts, want once", calls)
 	}
 }
 

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 
 	"backbeat/app/batch"
 	"backbeat/app/cache"
@@ -47,11 +48,14 @@ func (d degraded) Error() string { return "degraded: " + strings.Join(d, ", ") }
 // everybody. Flags are never among it: they belong to a viewer, who has to see
 // own acts at once.
 type holdings struct {
-	users    *cache.Held[int64, *entity.User]
-	videos   *cache.Held[int64, *entity.Video]
-	counts   *cache.Held[subject, counts]
-	feeds    *cache.Held[feedKey, *page]
-	comments *cache.Held[commentsKey, *page]
+	users  *cache.Held[int64, *entity.User]
+	videos *cache.Held[int64, *entity.Video]
+	counts *cache.Held[subject, counts]
+	// pageCounts is how old counts may be when they go into a page that is held, a
+	// Duration: they grow older with it.
+	pageCounts atomic.Int64
+	feeds      *cache.Held[feedKey, *page]
+	comments   *cache.Held[commentsKey, *page]
 	// tokens are users by the token that proves them.
 	tokens *cache.Held[string, int64]
 }
@@ -74,8 +78,10 @@ func (h *holdings) set(cfg config.Cache) {
 	h.users.SetLife(cfg.Cards)
 	h.videos.SetLife(cfg.Cards)
 	h.counts.SetLife(cfg.Counts)
-	h.feeds.SetLife(cfg.Pages)
-	h.comments.SetLife(cfg.Pages)
+	pages := min(cfg.Pages, cfg.Counts)
+	h.feeds.SetLife(pages)
+	h.comments.SetLife(pages)
+	h.pageCounts.Store(int64(cfg.Counts - pages))
 }
 
 func (g *Gateway) loadUsers(ctx context.Context, ids []int64) (map[int64]*entity.User, error) {

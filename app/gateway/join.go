@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -157,7 +159,11 @@ func (g *Gateway) facts(ctx context.Context, q *request, videoIDs, userIDs []int
 			for _, id := range userIDs {
 				subjects = append(subjects, subject{false, id})
 			}
-			found, err := g.held.counts.Get(ctx, subjects...)
+			age := time.Duration(math.MaxInt64)
+			if q.forAll {
+				age = time.Duration(g.held.pageCounts.Load())
+			}
+			found, err := g.held.counts.GetYounger(ctx, age, subjects...)
 			q.missing.take(err)
 			for i, s := range subjects {
 				f.counts[s] = found[i]

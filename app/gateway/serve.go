@@ -30,6 +30,8 @@ type request struct {
 	upload *upload
 	// missing collects the parts that a fallback stood in for.
 	missing *parts
+	// forAll is set where the answer is no one's: a page that is held for all.
+	forAll bool
 }
 
 // userID returns whose list or profile is asked for: user_id, or the viewer
