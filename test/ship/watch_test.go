@@ -154,7 +154,7 @@ func TestWatchingFilesAgree(t *testing.T) {
 			} `yaml:"jsonData"`
 		}
 	}
-	if err := yaml.Unmarshal([]byte(file(t, "grafana/provisioning/datasources/prometheus.yaml")), &sources); err != nil {
+	if err := yaml.Unmarshal([]byte(file(t, "grafana/provisioning/datasources/backbeat.yaml")), &sources); err != nil {
 		t.Fatal(err)
 	}
 	for _, source := range sources.Datasources {
