@@ -242,8 +242,8 @@ func (s *Store) past(ctx context.Context, key string, most int64) ([]Change, err
 	return all, nil
 }
 
-// Rollback gives a key the value that a change gave it, as a change of its own in
-// the manner of Set. To revision 0 is back to what the file says, to AnyRevision back
+// Rollback gives a key the value that a change gave it, as a change of its own in the
+// manner of Set. To revision 0 is back to what the file says, to AnyRevision back
 // before the latest.
 func (s *Store) Rollback(ctx context.Context, key string, to int64, by string) (latest Change, changed bool, err error) {
 	if _, err := s.base.Setting(key); err != nil {
