@@ -366,7 +366,7 @@ func (w watched) use(t *testing.T) {
 		})
 	}
 	repeat(15*time.Millisecond, often)
-	repeat(400*time.Millisecond, seldom)
+	repeat(time.Second, seldom) // a slow machine keeps up with the transcoding
 	t.Cleanup(func() { cancel(); using.Wait() })
 }
 
@@ -379,16 +379,16 @@ func TestWatching(t *testing.T) {
 	promtool(t, "check", "config", filepath.Join(deploy, "prometheus/prometheus.yml"))
 	w := newWatched(t)
 	w.answers(t)
-	t.Run("nothing fires in health", func(t *testing.T) {
-		firing, err := w.firing()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for name := range firing {
-			if !strings.HasPrefix(name, "APISlowness") && name != "ProcessorFull" { // this machine may be busy
-				t.Errorf("%s fires", name)
+	t.Run("nothing goes on firing in health", func(t *testing.T) {
+		harness.Eventually(t, time.Minute, func() error {
+			firing, err := w.firing()
+			for name := range firing {
+				if !strings.HasPrefix(name, "APISlowness") && name != "ProcessorFull" { // this machine may be busy
+					err = errors.Join(err, fmt.Errorf("%s fires", name))
+				}
 			}
-		}
+			return err
+		}, "no alert")
 	})
 	for _, row := range faults {
 		t.Run(row.name, func(t *testing.T) {
