@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"image"
-	"image/jpeg"
-	"math"
-	"os"
+	"io"
 	"slices"
 	"time"
 
+	"backbeat/app/media"
 	"backbeat/app/video/ffmpeg"
 )
 
@@ -129,6 +127,9 @@ func (w *Worker) review(ctx context.Context, dir string, original *ffmpeg.Info) 
 // darkest is the mean brightness, of 255, that a cover should have.
 const darkest = 28
 
+// maxGray is more than there is of a cover's brightness, in bytes.
+const maxGray = 64 << 10
+
 // cover cuts a picture that isn't black: the first of several times that gives
 // one, else the brightest there is.
 func (w *Worker) cover(ctx context.Context, dir string, final *ffmpeg.Info) error {
@@ -150,31 +151,27 @@ func (w *Worker) cover(ctx context.Context, dir string, final *ffmpeg.Info) erro
 	return err
 }
 
-// cut makes the cover of the picture at a time and returns its brightness, -1
-// when there is none.
+// cut makes the cover of the picture at a time and returns its mean brightness, of
+// 255; -1 when there is no picture.
 func (w *Worker) cut(ctx context.Context, dir string, at time.Duration) (float64, error) {
-	if err := w.tools.Cover(ctx, dir, playFile, coverFile, at); err != nil {
+	if err := w.tools.Cover(ctx, dir, playFile, coverFile, grayFile, at); err != nil {
 		return 0, err
 	}
-	file, err := openMade(dir, coverFile)
+	file, err := openMade(dir, grayFile)
 	if err != nil {
 		return -1, nil
 	}
 	defer file.Close()
-	return brightness(file), nil
-}
-
-// brightness returns the mean brightness of a JPEG picture, of 255; -1 when it
-// isn't one.
-func brightness(file *os.File) float64 {
-	picture, err := jpeg.Decode(file)
-	ycc, ok := picture.(*image.YCbCr)
-	if err != nil || !ok {
-		return -1
+	gray, err := io.ReadAll(io.LimitReader(file, maxGray))
+	if err != nil {
+		return 0, media.FileError(err, "looking at a cover")
+	}
+	if len(gray) == 0 {
+		return -1, nil
 	}
 	var sum int
-	for _, y := range ycc.Y {
-		sum += int(y)
+	for _, light := range gray {
+		sum += int(light)
 	}
-	return float64(sum) / math.Max(1, float64(len(ycc.Y)))
+	return float64(sum) / float64(len(gray)), nil
 }

@@ -18,6 +18,7 @@ const (
 	originalFile = "original"
 	playFile     = "play.mp4"
 	coverFile    = "cover.jpg"
+	grayFile     = "cover.gray"
 )
 
 // playKey and coverKey return where the files made of an original are stored. They

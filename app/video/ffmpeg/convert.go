@@ -51,14 +51,19 @@ func (t *Tools) Transcode(ctx context.Context, dir, from, to string, info *Info,
 }
 
 // Cover cuts the picture at a time out of the file from into the JPEG file to, at
-// most 720 pixels wide and the way players turn it. There is no file to, or an
-// empty one, when there is no picture at that time.
-func (t *Tools) Cover(ctx context.Context, dir, from, to string, at time.Duration) error {
+// most 720 pixels wide and the way players turn it, and the same, as brightness
+// alone, into the file gray: a byte for each of some parts of the picture. The files
+// are missing or empty when there is no picture at that time.
+func (t *Tools) Cover(ctx context.Context, dir, from, to, gray string, at time.Duration) error {
 	args := slices.Concat([]string{"-ss", fmt.Sprintf("%.3f", at.Seconds())}, input(from),
-		strings.Fields("-map 0:V:0 -frames:v 1 -vf scale='min(720,iw)':-2 -q:v 4 -threads 1 -map_metadata -1 -f mjpeg"))
-	_, err := t.run(ctx, run{"cover", dir, coverLimits, t.ffmpeg, append(args, "file:"+to)})
+		picture, strings.Fields("-vf scale='min(720,iw)':-2 -q:v 4 -map_metadata -1 -f mjpeg"), []string{"file:" + to},
+		picture, strings.Fields("-vf scale=32:32:flags=area,format=gray -f rawvideo"), []string{"file:" + gray})
+	_, err := t.run(ctx, run{"cover", dir, coverLimits, t.ffmpeg, args})
 	return err
 }
+
+// picture begins an output of one picture.
+var picture = strings.Fields("-map 0:V:0 -frames:v 1 -threads 1")
 
 // input begins the arguments of ffmpeg. One thread is all a run gets.
 func input(from string) []string {

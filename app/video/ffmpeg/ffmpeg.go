@@ -4,8 +4,8 @@
 //   - The programs read nothing but the file they are given: only the demuxers
 //     and decoders that phones' videos need, no playlists, no URLs.
 //   - They run with bounded time, memory, output and number of processes, at low
-//     priority, without environment, input or network, and as nobody where the
-//     worker is root. When the worker dies, so do they; when one ends, what it
+//     priority, without environment, input or network, and as a
+//     stranger where the worker is root. When the worker dies, so do they; when one ends, what it
 //     started does.
 //   - What goes wrong is told apart: a BadFile is the file's own fault and will
 //     fail again; anything else is ours, and trying again may help.
@@ -100,11 +100,12 @@ func (t *Tools) try(ctx context.Context, parent string) error {
 }
 
 // Dir makes a folder under parent that the programs can work in and nobody else
-// can enter. The caller removes it.
+// can enter: they run as who it belongs to. The caller removes it.
 func (t *Tools) Dir(parent string) (string, error) {
 	dir, err := os.MkdirTemp(parent, "job-")
-	if user := t.sandbox.attr.Credential; err == nil && user != nil {
-		err = os.Chown(dir, int(user.Uid), int(user.Gid))
+	if err == nil && t.sandbox.user != nil {
+		user := t.sandbox.user()
+		err = os.Chown(dir, user, user)
 	}
 	if err != nil {
 		return "", errs.Wrap(errs.Unavailable, err, "making a folder to work in")
@@ -134,8 +135,11 @@ func (t *Tools) run(ctx context.Context, r run) (stdout []byte, err error) {
 	bounded, cancel := context.WithTimeout(ctx, r.limits.clock)
 	defer cancel()
 	cmd := exec.CommandContext(bounded, "/bin/sh", t.sandbox.shell(r.limits, r.program, r.args)...)
-	attr := t.sandbox.attr
-	cmd.Dir, cmd.Env, cmd.SysProcAttr = r.dir, []string{}, &attr
+	attr, err := t.sandbox.attrIn(r.dir)
+	if err != nil {
+		return nil, errs.Wrap(errs.Unavailable, err, "preparing to run %s", r.program)
+	}
+	cmd.Dir, cmd.Env, cmd.SysProcAttr = r.dir, []string{}, attr
 	out, said := &tail{most: 1 << 20}, &tail{most: 2 << 10}
 	cmd.Stdout, cmd.Stderr = out, said
 	killAll := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -45,7 +45,7 @@ func TestHostileFilesLeaveNothing(t *testing.T) {
 				defer cancel()
 				return tools.Transcode(ctx, dir, "original", "play.mp4", info, most)
 			})
-			step(t, "cover", coverLimits, func() error { return tools.Cover(t.Context(), dir, "original", "cover.jpg", most/2) })
+			step(t, "cover", coverLimits, func() error { return tools.Cover(t.Context(), dir, "original", "cover.jpg", "cover.gray", most/2) })
 		})
 	}
 	harness.Eventually(t, 10*time.Second, func() error {
@@ -62,7 +62,7 @@ func empty(t *testing.T, dir string) {
 	entries, err := os.ReadDir(dir)
 	check(t, err)
 	for _, entry := range entries {
-		if !slices.Contains([]string{"original", "play.mp4", "cover.jpg"}, entry.Name()) {
+		if !slices.Contains([]string{"original", "play.mp4", "cover.jpg", "cover.gray"}, entry.Name()) {
 			t.Errorf("it left %s", entry.Name())
 		}
 		check(t, os.Remove(filepath.Join(dir, entry.Name())))

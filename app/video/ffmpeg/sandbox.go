@@ -10,9 +10,26 @@ import (
 type sandbox struct {
 	name string
 	attr syscall.SysProcAttr
-	// processes bounds those of the user whom a run belongs to, threads included;
+	// user picks who a job's folder belongs to, and with it who the programs run as;
+	// nil is the worker's own user.
+	user func() int
+	// processes bounds those of that user, threads included;
 	// 0 is no bound, where that user has a life beside us.
 	processes int
+}
+
+// attrIn returns how the system holds a program that works in the folder.
+func (s sandbox) attrIn(dir string) (*syscall.SysProcAttr, error) {
+	attr := s.attr
+	if s.user == nil {
+		return &attr, nil
+	}
+	var folder syscall.Stat_t
+	if err := syscall.Stat(dir, &folder); err != nil {
+		return nil, err
+	}
+	attr.Credential = &syscall.Credential{Uid: folder.Uid, Gid: folder.Gid}
+	return &attr, nil
 }
 
 // limits bound one run.
