@@ -40,6 +40,7 @@ var migrations = []migration{
 			Signature: "这里会告诉你作品的处理结果", CreatedAt: time.Now().UnixMilli(),
 		}).Error
 	}},
+	{"revocations", func(tx *gorm.DB) error { return tx.AutoMigrate(&Revocation{}) }},
 }
 
 // SchemaMigration records a step that was applied.

@@ -16,6 +16,14 @@ type User struct {
 	CreatedAt       int64  `gorm:"not null"`
 }
 
+// Revocation says that tokens of a user count no more when they were issued before
+// a time, owned by the user service.
+type Revocation struct {
+	UserID int64 `gorm:"primaryKey;autoIncrement:false"`
+	// At is that time, in Unix milliseconds.
+	At int64 `gorm:"not null;index"`
+}
+
 // The system account writes notices to users. It is made by a migration, has no
 // password, and can be neither followed nor written to.
 const (

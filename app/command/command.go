@@ -45,7 +45,7 @@ func entries() []entry {
 		{"config", "check | show | list | get KEY | set KEY VALUE | history KEY | rollback KEY", "look at the configuration, change what is live while everything runs (-h)", configure},
 		{"dead", "list | show ID | replay ID…", "look at messages that were given up, put them back", dead},
 		{"doctor", "[-fix]", "look for what is wrong: counters, media, uploads, dead letters", examine},
-		{"user", "show NAME | reset-password NAME", "look at an account, give it another password", account},
+		{"user", "show NAME | log-out NAME | reset-password NAME", "look at an account, end its sessions, give it another password", account},
 		{"video", "show ID | hide ID | unhide ID | reprocess ID", "look at a video, take it off, send its lost job again", moderate},
 		{"status", "[-watch]", "show what runs: instances, how they are, queues, circuits", showStatus},
 		{"demo", "[-url BASE] [-users N] [-clips N]", "fill a running instance with people and clips", fill},

@@ -52,6 +52,8 @@ func TestOperating(t *testing.T) {
 	}{
 		{"an account", []string{"user", "show", name}, name, ""},
 		{"nobody", []string{"user", "show", "nobody"}, "", "用户不存在"},
+		{"log out", []string{"user", "log-out", name}, "log in again", ""},
+		{"log out nobody", []string{"user", "log-out", "nobody"}, "", "用户不存在"},
 		{"a password", []string{"user", "reset-password", name}, "is now", ""},
 		{"no such verb", []string{"user", "delete", name}, "", "user takes"},
 		{"a video", []string{"video", "show", ids[0]}, "state:     published", ""},

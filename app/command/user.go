@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"backbeat/app/password"
@@ -14,15 +15,15 @@ import (
 // drawnPassword is how many letters and digits a password that is drawn has.
 const drawnPassword = 16
 
-// account shows an account or gives it another password: who forgets a password has
-// no other way back.
+// account shows an account, logs it out everywhere or gives it another password too:
+// who forgets a password, or lost the account to somebody, has no other way back.
 func account(ctx context.Context, i invocation) error {
-	usage := errors.New("user takes: show NAME, or reset-password NAME")
+	usage := errors.New("user takes: show NAME, log-out NAME, or reset-password NAME")
 	if len(i.args) != 2 {
 		return usage
 	}
 	verb, name := i.args[0], i.args[1]
-	if verb != "show" && verb != "reset-password" {
+	if !slices.Contains([]string{"show", "log-out", "reset-password"}, verb) {
 		return usage
 	}
 	return i.withDatabase(ctx, func(s session) error {
@@ -30,18 +31,25 @@ func account(ctx context.Context, i invocation) error {
 		if err != nil {
 			return err
 		}
-		if verb == "show" {
+		switch verb {
+		case "show":
 			_, err = fmt.Fprintf(i.out, "id:         %d\nname:       %q\nregistered: %s\nsignature:  %q\n",
 				found.ID, found.Name, time.UnixMilli(found.CreatedAt).Format(time.RFC3339), found.Signature)
+			return err
+		case "log-out":
+			if err := user.Revoke(ctx, s.db, found, time.Now()); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(i.out, "%q has to log in again everywhere.\n", found.Name)
 			return err
 		}
 		passwords := password.New(password.Config{AtOnce: 1}, password.Deps{Log: s.log})
 		defer passwords.Close()
 		drawn := rand.Text()[:drawnPassword]
-		if err := user.SetPassword(ctx, s.db, passwords, found, drawn); err != nil {
+		if err := user.SetPassword(ctx, s.db, passwords, found, drawn, time.Now); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(i.out, "The password of %q is now %s\nThose logged in stay so until their tokens expire (token.life).\n", found.Name, drawn)
+		_, err = fmt.Fprintf(i.out, "The password of %q is now %s\nWhoever was logged in has to log in again.\n", found.Name, drawn)
 		return err
 	})
 }

@@ -28,7 +28,7 @@ func (g *Gateway) registerUser(ctx context.Context, q *request) (answer, error) 
 	if err != nil {
 		return nil, err
 	}
-	return g.session(made.GetUserId(), "注册成功")
+	return g.begin(q, made.GetUserId(), "注册成功")
 }
 
 // login has one failure for every wrong pair of name and password (API §2.3).
@@ -51,12 +51,13 @@ func (g *Gateway) login(ctx context.Context, q *request) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return g.session(found.GetUserId(), "登录成功")
+	return g.begin(q, found.GetUserId(), "登录成功")
 }
 
-// session hands out a token.
-func (g *Gateway) session(id int64, text string) (answer, error) {
-	signed, err := g.keys.Sign(id)
+// begin hands out a token. It was issued when the request came: whatever was revoked
+// while the password was looked at is.
+func (g *Gateway) begin(q *request, id int64, text string) (answer, error) {
+	signed, err := g.keys.Sign(id, q.now)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"time"
 
 	"backbeat/app/errs"
@@ -48,14 +49,24 @@ func (g *Gateway) authenticate(p policy, token string) (int64, error) {
 	return viewer, err
 }
 
-// verify returns the user a token was signed for.
+// session is what a token proves: who began it, and when.
+type session struct {
+	user  int64
+	begun time.Time
+}
+
+// verify returns the user a token was signed for and has not been revoked for.
 func (g *Gateway) verify(token string) (int64, error) {
-	if viewer, known := g.held.tokens.Peek(token); known {
-		return viewer, nil
+	proven, known := g.held.tokens.Peek(token)
+	if !known {
+		var err error
+		if proven.user, proven.begun, err = g.keys.Verify(token); err != nil {
+			return 0, err
+		}
+		g.held.tokens.Put(token, proven)
 	}
-	viewer, err := g.keys.Verify(token)
-	if err == nil {
-		g.held.tokens.Put(token, viewer)
+	if g.revoked.has(proven) {
+		return 0, errs.Wrap(errs.Unauthenticated, errors.New("it was revoked"), "verifying a token")
 	}
-	return viewer, err
+	return proven.user, nil
 }

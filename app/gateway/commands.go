@@ -34,6 +34,8 @@ type commands struct {
 	users    *command[user.BatchGetRequest, user.BatchGetResponse]
 	// target is whom a write is about: there it must be known that they exist.
 	target *command[user.BatchGetRequest, user.BatchGetResponse]
+	// revocations is asked by followRevocations.
+	revocations *command[user.RevocationsRequest, user.RevocationsResponse]
 
 	publish *command[video.PublishRequest, video.PublishResponse]
 	feed    *command[video.FeedRequest, video.FeedResponse]
@@ -99,11 +101,12 @@ func newCommands(c client.Client, m *memory, page *heldPage, concurrency int, wa
 	messages := message.NewMessageService("message", c)
 	with := &wiring{concurrency: concurrency, watch: watch, log: log}
 	all := &commands{
-		wiring:   with,
-		register: newCommand(with, "user.Register", hashBudget, users.Register),
-		login:    newCommand(with, "user.Login", hashBudget, users.Login),
-		users:    newCommand(with, "user.BatchGet", partBudget, users.BatchGet).remember(m.learnUsers, m.recallUsers),
-		target:   newCommand(with, "user.BatchGet(target)", readBudget, users.BatchGet).remember(m.learnUsers, nil),
+		wiring:      with,
+		register:    newCommand(with, "user.Register", hashBudget, users.Register),
+		login:       newCommand(with, "user.Login", hashBudget, users.Login),
+		users:       newCommand(with, "user.BatchGet", partBudget, users.BatchGet).remember(m.learnUsers, m.recallUsers),
+		target:      newCommand(with, "user.BatchGet(target)", readBudget, users.BatchGet).remember(m.learnUsers, nil),
+		revocations: newCommand(with, "user.Revocations", readBudget, users.Revocations),
 
 		publish: newCommand(with, "video.Publish", publishBudget, videos.Publish),
 		feed:    newCommand(with, "video.Feed", partBudget, videos.Feed).remember(page.learn, page.recall),

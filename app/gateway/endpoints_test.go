@@ -89,8 +89,8 @@ func TestRegisterAndLoginHandOutTokens(t *testing.T) {
 	w := newWorld(t)
 	for path, want := range map[string]int64{"/douyin/user/register/": bob, "/douyin/user/login/": alice} {
 		got := w.ask(t, http.MethodPost, path, 0, good[path]...)
-		id, err := w.keys.Verify(got.body["token"].(string))
-		if err != nil || id != want || got.body["user_id"] != float64(want) {
+		id, issued, err := w.keys.Verify(got.body["token"].(string))
+		if err != nil || id != want || !issued.Equal(clock) || got.body["user_id"] != float64(want) {
 			t.Errorf("%s: %s, the token is user %d's, %v", path, got.raw, id, err)
 		}
 	}

@@ -292,6 +292,9 @@ func newServices() *services {
 		}
 		return resp, nil
 	})
+	on(s, "user.Revocations", func(context.Context, *user.RevocationsRequest) (*user.RevocationsResponse, error) {
+		return &user.RevocationsResponse{}, nil
+	})
 	on(s, "message.Send", func(context.Context, *message.SendRequest) (*message.SendResponse, error) {
 		return &message.SendResponse{Message: &entity.Message{Id: 1}}, nil
 	})
@@ -395,7 +398,7 @@ func newWorld(t testing.TB, change ...func(*Config, *Deps)) *world {
 
 func (w *world) token(t testing.TB, id int64) string {
 	t.Helper()
-	signed, err := w.keys.Sign(id)
+	signed, err := w.keys.Sign(id, clock)
 	if err != nil {
 		t.Fatal(err)
 	}

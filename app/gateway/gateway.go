@@ -85,6 +85,7 @@ type Gateway struct {
 	// pages are what browsers are shown, by path.
 	pages   map[string]http.Handler
 	memory  *memory
+	revoked revocations
 	held    holdings
 	rpc     *commands
 	metrics *instruments
@@ -168,6 +169,11 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 	}
+	following, stop := context.WithCancel(ctx)
+	defer stop()
+	ticker := time.NewTicker(revocationsEvery)
+	defer ticker.Stop()
+	go g.followRevocations(following, ticker.C)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	select {

@@ -56,8 +56,8 @@ type holdings struct {
 	pageCounts atomic.Int64
 	feeds      *cache.Held[feedKey, *page]
 	comments   *cache.Held[commentsKey, *page]
-	// tokens are users by the token that proves them.
-	tokens *cache.Held[string, int64]
+	// tokens are sessions by the token that proves them.
+	tokens *cache.Held[string, session]
 }
 
 // newHoldings returns holdings that hold only tokens until they are set.
@@ -69,7 +69,7 @@ func (g *Gateway) newHoldings() holdings {
 		counts:   cache.NewHeld(heldCounts, 0, g.now, g.loadCounts).Counted(by, "counts"),
 		feeds:    cache.NewHeld(heldPages, 0, g.now, g.loadFeeds).Counted(by, "feeds"),
 		comments: cache.NewHeld[commentsKey, *page](heldPages, 0, g.now, nil).Counted(by, "comments"),
-		tokens:   cache.NewHeld[string, int64](heldTokens, verifiedLife, g.now, nil).Counted(by, "tokens"),
+		tokens:   cache.NewHeld[string, session](heldTokens, verifiedLife, g.now, nil).Counted(by, "tokens"),
 	}
 }
 

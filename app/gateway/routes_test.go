@@ -250,7 +250,7 @@ func badTokens(t *testing.T) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		signed, err := k.Sign(bob)
+		signed, err := k.Sign(bob, at)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -24,9 +24,10 @@ import (
 
 // users is a handler made of functions; one that is missing panics.
 type users struct {
-	register func(ctx context.Context, in *user.RegisterRequest, out *user.RegisterResponse) error
-	login    func(ctx context.Context, in *user.LoginRequest, out *user.LoginResponse) error
-	batchGet func(ctx context.Context, in *user.BatchGetRequest, out *user.BatchGetResponse) error
+	register         func(ctx context.Context, in *user.RegisterRequest, out *user.RegisterResponse) error
+	login            func(ctx context.Context, in *user.LoginRequest, out *user.LoginResponse) error
+	batchGet         func(ctx context.Context, in *user.BatchGetRequest, out *user.BatchGetResponse) error
+	user.UserHandler // answers nothing else
 }
 
 func (u *users) Register(ctx context.Context, in *user.RegisterRequest, out *user.RegisterResponse) error {

@@ -1,5 +1,6 @@
 // Package token signs and verifies the app's only credential: a JWT that holds
-// a user id, an expiry and the id of the key that signed it, nothing else.
+// a user id, when it was issued, an expiry and the id of the key that signed it,
+// nothing else.
 //
 // Keys rotate in three roll-outs: append the new key to the list (all verify
 // it), move it to the front (it signs), remove the old one after a token's life.
@@ -22,8 +23,15 @@ import (
 // minKeyBytes is the shortest key accepted, the size of HS256's hash.
 const minKeyBytes = 32
 
-// maxTokenBytes bounds what a stranger can make us parse; ours have about 180.
+// maxTokenBytes bounds what a stranger can make us parse; ours have about 210.
 const maxTokenBytes = 1024
+
+// claims are what a token says.
+type claims struct {
+	jwt.RegisteredClaims
+	// Issued is iat in Unix milliseconds: that one holds whole seconds only.
+	Issued int64 `json:"issued"`
+}
 
 // maxKeyID bounds a key's id, which every token holds.
 const maxKeyID = 64
@@ -38,14 +46,13 @@ type key struct {
 type Keys struct {
 	keys   []key
 	life   time.Duration
-	now    func() time.Time
 	parser *jwt.Parser
 }
 
 // ParseKeys reads "kid:base64,kid:base64,…". Each key has at least 32 bytes and
 // an id of its own, which takes at most 64. Tokens it signs live for life by now's clock.
 func ParseKeys(list string, life time.Duration, now func() time.Time) (*Keys, error) {
-	k := &Keys{life: life, now: now, parser: jwt.NewParser(
+	k := &Keys{life: life, parser: jwt.NewParser(
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
 		jwt.WithExpirationRequired(),
 		jwt.WithStrictDecoding(),
@@ -72,15 +79,18 @@ func ParseKeys(list string, life time.Duration, now func() time.Time) (*Keys, er
 	return k, nil
 }
 
-// Sign returns a token for the user. The id is a string claim: a number would
-// be decoded to a float64 by some readers (API §1.4).
-func (k *Keys) Sign(user int64) (string, error) {
-	now := k.now()
-	unsigned := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
+// Life is how long a token lives.
+func (k *Keys) Life() time.Duration { return k.life }
+
+// Sign returns a token for the user, issued when they proved who they are. The id
+// is a string claim: a number would be decoded to a float64 by some readers
+// (API §1.4).
+func (k *Keys) Sign(user int64, issued time.Time) (string, error) {
+	unsigned := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{jwt.RegisteredClaims{
 		Subject:   strconv.FormatInt(user, 10),
-		IssuedAt:  jwt.NewNumericDate(now),
-		ExpiresAt: jwt.NewNumericDate(now.Add(k.life)),
-	})
+		IssuedAt:  jwt.NewNumericDate(issued),
+		ExpiresAt: jwt.NewNumericDate(issued.Add(k.life)),
+	}, issued.UnixMilli()})
 	unsigned.Header["kid"] = k.keys[0].id
 	signed, err := unsigned.SignedString(k.keys[0].secret)
 	if err != nil {
@@ -89,26 +99,26 @@ func (k *Keys) Sign(user int64) (string, error) {
 	return signed, nil
 }
 
-// Verify returns the user a token was signed for. Every fault, from nonsense to
-// an expired token, is the same Unauthenticated error to people; its cause never
-// holds the token.
-func (k *Keys) Verify(signed string) (int64, error) {
+// Verify returns the user a token was signed for, and when. Every fault, from
+// nonsense to an expired token, is the same Unauthenticated error to people; its
+// cause never holds the token.
+func (k *Keys) Verify(signed string) (user int64, issued time.Time, err error) {
 	if len(signed) > maxTokenBytes {
-		return 0, errs.Wrap(errs.Unauthenticated, errors.New("too long"), "verifying a token")
+		return 0, issued, errs.Wrap(errs.Unauthenticated, errors.New("too long"), "verifying a token")
 	}
 	// A token has one spelling; base64 passes over line ends, even when it is strict.
 	if strings.ContainsAny(signed, "\r\n") {
-		return 0, errs.Wrap(errs.Unauthenticated, errors.New("has line ends"), "verifying a token")
+		return 0, issued, errs.Wrap(errs.Unauthenticated, errors.New("has line ends"), "verifying a token")
 	}
-	var claims jwt.RegisteredClaims
-	if _, err := k.parser.ParseWithClaims(signed, &claims, k.find); err != nil {
-		return 0, errs.Wrap(errs.Unauthenticated, err, "verifying a token")
+	var said claims
+	if _, err := k.parser.ParseWithClaims(signed, &said, k.find); err != nil {
+		return 0, issued, errs.Wrap(errs.Unauthenticated, err, "verifying a token")
 	}
-	user, err := strconv.ParseInt(claims.Subject, 10, 64)
+	user, err = strconv.ParseInt(said.Subject, 10, 64)
 	if err != nil || user <= 0 {
-		return 0, errs.Wrap(errs.Unauthenticated, errors.New("its subject is no user id"), "verifying a token")
+		return 0, issued, errs.Wrap(errs.Unauthenticated, errors.New("its subject is no user id"), "verifying a token")
 	}
-	return user, nil
+	return user, time.UnixMilli(said.Issued), nil
 }
 
 // find returns the key a token names.

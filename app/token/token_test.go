@@ -29,7 +29,7 @@ func parse(t testing.TB, list string, now time.Time) *Keys {
 
 func sign(t testing.TB, keys *Keys, user int64) string {
 	t.Helper()
-	signed, err := keys.Sign(user)
+	signed, err := keys.Sign(user, noon)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,9 +39,14 @@ func sign(t testing.TB, keys *Keys, user int64) string {
 func TestSignedTokensVerify(t *testing.T) {
 	keys := parse(t, keyOf("k1", 'a'), noon)
 	const user = 1<<53 - 1
-	got, err := keys.Verify(sign(t, keys, user))
-	if err != nil || got != user {
-		t.Fatalf("got %d, %v", got, err)
+	issued := noon.Add(1234 * time.Microsecond)
+	signed, err := keys.Sign(user, issued)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, at, err := keys.Verify(signed)
+	if err != nil || got != user || !at.Equal(issued.Truncate(time.Millisecond)) {
+		t.Fatalf("got %d, %v, %v", got, at, err)
 	}
 }
 
@@ -60,7 +65,7 @@ func TestKeysRotate(t *testing.T) {
 		{"removed, old token", two, before, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			if _, err := parse(t, row.keys, noon).Verify(row.token); (err == nil) != row.ok {
+			if _, _, err := parse(t, row.keys, noon).Verify(row.token); (err == nil) != row.ok {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -115,7 +120,7 @@ func TestHostileTokensAreRefused(t *testing.T) {
 		{"not yet valid", made(jwt.SigningMethodHS256, "k1", secret, claims(func(c jwt.MapClaims) { c["nbf"] = noon.Add(time.Minute).Unix() }))},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			user, err := keys.Verify(row.token)
+			user, _, err := keys.Verify(row.token)
 			if !errs.Is(err, errs.Unauthenticated) {
 				t.Fatalf("got user %d, %v", user, err)
 			}
@@ -134,7 +139,7 @@ func TestTokensExpire(t *testing.T) {
 		ok   bool
 	}{{"at once", 0, true}, {"in the last second", time.Hour - time.Second, true}, {"after its life", time.Hour + time.Second, false}} {
 		t.Run(row.name, func(t *testing.T) {
-			if _, err := parse(t, keyOf("k1", 'a'), noon.Add(row.at)).Verify(signed); (err == nil) != row.ok {
+			if _, _, err := parse(t, keyOf("k1", 'a'), noon.Add(row.at)).Verify(signed); (err == nil) != row.ok {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -167,7 +172,7 @@ func BenchmarkVerify(b *testing.B) {
 	signed := sign(b, keys, 7)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := keys.Verify(signed); err != nil {
+		if _, _, err := keys.Verify(signed); err != nil {
 			b.Fatal(err)
 		}
 	}

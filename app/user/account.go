@@ -3,8 +3,10 @@ package user
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"backbeat/app/errs"
 	"backbeat/app/text"
@@ -30,8 +32,8 @@ func Find(ctx context.Context, db *gorm.DB, name string) (model.User, error) {
 
 // SetPassword gives the account a password. Invalid for one that could not be
 // registered, and for the system account, which nobody logs in to. Tokens that were
-// issued before stay valid until they expire.
-func SetPassword(ctx context.Context, db *gorm.DB, passwords Passwords, account model.User, password string) error {
+// issued before are revoked.
+func SetPassword(ctx context.Context, db *gorm.DB, passwords Passwords, account model.User, password string, now func() time.Time) error {
 	if account.ID == model.SystemUserID {
 		return errs.New(errs.Invalid, "系统账号不能登录")
 	}
@@ -43,7 +45,19 @@ func SetPassword(ctx context.Context, db *gorm.DB, passwords Passwords, account 
 		return err
 	}
 	err = db.WithContext(ctx).Model(&model.User{}).Where("id = ?", account.ID).Update("password_hash", hash).Error
-	return model.Wrap(err, "setting the password of user %d", account.ID)
+	if err != nil {
+		return model.Wrap(err, "setting the password of user %d", account.ID)
+	}
+	// Only now: whoever has still got in by the old password began before.
+	return Revoke(ctx, db, account, now())
+}
+
+// Revoke ends the sessions of the account that began before the time. Gateways know
+// it within seconds.
+func Revoke(ctx context.Context, db *gorm.DB, account model.User, before time.Time) error {
+	row := model.Revocation{UserID: account.ID, At: before.UnixMilli()}
+	err := db.WithContext(ctx).Clauses(clause.OnConflict{UpdateAll: true}).Create(&row).Error
+	return model.Wrap(err, "revoking the tokens of user %d", account.ID)
 }
 
 // Keys yields the media keys that accounts use, reading a bounded number of rows at

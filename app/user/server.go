@@ -77,3 +77,12 @@ func (s *Server) BatchGet(ctx context.Context, in *pb.BatchGetRequest, out *pb.B
 	out.Users = toEntities(rows)
 	return nil
 }
+
+// Revocations returns whose tokens count no more.
+func (s *Server) Revocations(ctx context.Context, in *pb.RevocationsRequest, out *pb.RevocationsResponse) error {
+	rows, err := s.store.revocations(ctx, in.From)
+	for _, row := range rows {
+		out.Revocations = append(out.Revocations, &pb.Revocation{UserId: row.UserID, IssuedBefore: row.At})
+	}
+	return err
+}

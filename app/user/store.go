@@ -53,6 +53,16 @@ func (s *store) credentials(ctx context.Context, name string) (model.User, error
 	return row, model.Wrap(err, "looking up an account by name")
 }
 
+// maxRevocations is how many are returned at a time.
+const maxRevocations = 1000
+
+// revocations returns the oldest since the time, in Unix milliseconds.
+func (s *store) revocations(ctx context.Context, from int64) ([]model.Revocation, error) {
+	var rows []model.Revocation
+	err := s.db.WithContext(ctx).Where("at >= ?", from).Order("at, user_id").Limit(maxRevocations).Find(&rows).Error
+	return rows, model.Wrap(err, "reading revocations")
+}
+
 // byIDs returns the users with the ids, without their password hashes.
 func (s *store) byIDs(ctx context.Context, ids []int64) ([]model.User, error) {
 	if len(ids) == 0 {

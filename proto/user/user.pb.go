@@ -4,8 +4,8 @@
 // 	protoc        (unknown)
 // source: user.proto
 
-// User owns accounts: names, password hashes and profile texts. It knows
-// nothing of tokens; the gateway issues those for the id it returns.
+// User owns accounts: names, password hashes and profile texts. The gateway issues
+// tokens for the id it returns; which of them count no more is kept here.
 
 package user
 
@@ -305,6 +305,148 @@ func (x *BatchGetResponse) GetUsers() []*entity.User {
 	return nil
 }
 
+type RevocationsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// from is in Unix milliseconds.
+	From          int64 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevocationsRequest) Reset() {
+	*x = RevocationsRequest{}
+	mi := &file_user_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevocationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevocationsRequest) ProtoMessage() {}
+
+func (x *RevocationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_user_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevocationsRequest.ProtoReflect.Descriptor instead.
+func (*RevocationsRequest) Descriptor() ([]byte, []int) {
+	return file_user_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RevocationsRequest) GetFrom() int64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+type RevocationsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revocations   []*Revocation          `protobuf:"bytes,1,rep,name=revocations,proto3" json:"revocations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevocationsResponse) Reset() {
+	*x = RevocationsResponse{}
+	mi := &file_user_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevocationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevocationsResponse) ProtoMessage() {}
+
+func (x *RevocationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_user_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevocationsResponse.ProtoReflect.Descriptor instead.
+func (*RevocationsResponse) Descriptor() ([]byte, []int) {
+	return file_user_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RevocationsResponse) GetRevocations() []*Revocation {
+	if x != nil {
+		return x.Revocations
+	}
+	return nil
+}
+
+type Revocation struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	UserId int64                  `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// issued_before is in Unix milliseconds.
+	IssuedBefore  int64 `protobuf:"varint,2,opt,name=issued_before,json=issuedBefore,proto3" json:"issued_before,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Revocation) Reset() {
+	*x = Revocation{}
+	mi := &file_user_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Revocation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Revocation) ProtoMessage() {}
+
+func (x *Revocation) ProtoReflect() protoreflect.Message {
+	mi := &file_user_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Revocation.ProtoReflect.Descriptor instead.
+func (*Revocation) Descriptor() ([]byte, []int) {
+	return file_user_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Revocation) GetUserId() int64 {
+	if x != nil {
+		return x.UserId
+	}
+	return 0
+}
+
+func (x *Revocation) GetIssuedBefore() int64 {
+	if x != nil {
+		return x.IssuedBefore
+	}
+	return 0
+}
+
 var File_user_proto protoreflect.FileDescriptor
 
 const file_user_proto_rawDesc = "" +
@@ -324,11 +466,20 @@ const file_user_proto_rawDesc = "" +
 	"\x0fBatchGetRequest\x12\x10\n" +
 	"\x03ids\x18\x01 \x03(\x03R\x03ids\"6\n" +
 	"\x10BatchGetResponse\x12\"\n" +
-	"\x05users\x18\x01 \x03(\v2\f.entity.UserR\x05users2\xae\x01\n" +
+	"\x05users\x18\x01 \x03(\v2\f.entity.UserR\x05users\"(\n" +
+	"\x12RevocationsRequest\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\x03R\x04from\"I\n" +
+	"\x13RevocationsResponse\x122\n" +
+	"\vrevocations\x18\x01 \x03(\v2\x10.user.RevocationR\vrevocations\"J\n" +
+	"\n" +
+	"Revocation\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\x03R\x06userId\x12#\n" +
+	"\rissued_before\x18\x02 \x01(\x03R\fissuedBefore2\xf2\x01\n" +
 	"\x04User\x129\n" +
 	"\bRegister\x12\x15.user.RegisterRequest\x1a\x16.user.RegisterResponse\x120\n" +
 	"\x05Login\x12\x12.user.LoginRequest\x1a\x13.user.LoginResponse\x129\n" +
-	"\bBatchGet\x12\x15.user.BatchGetRequest\x1a\x16.user.BatchGetResponseB\x15Z\x13backbeat/proto/userb\x06proto3"
+	"\bBatchGet\x12\x15.user.BatchGetRequest\x1a\x16.user.BatchGetResponse\x12B\n" +
+	"\vRevocations\x12\x18.user.RevocationsRequest\x1a\x19.user.RevocationsResponseB\x15Z\x13backbeat/proto/userb\x06proto3"
 
 var (
 	file_user_proto_rawDescOnce sync.Once
@@ -342,29 +493,35 @@ func file_user_proto_rawDescGZIP() []byte {
 	return file_user_proto_rawDescData
 }
 
-var file_user_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_user_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_user_proto_goTypes = []any{
-	(*RegisterRequest)(nil),  // 0: user.RegisterRequest
-	(*RegisterResponse)(nil), // 1: user.RegisterResponse
-	(*LoginRequest)(nil),     // 2: user.LoginRequest
-	(*LoginResponse)(nil),    // 3: user.LoginResponse
-	(*BatchGetRequest)(nil),  // 4: user.BatchGetRequest
-	(*BatchGetResponse)(nil), // 5: user.BatchGetResponse
-	(*entity.User)(nil),      // 6: entity.User
+	(*RegisterRequest)(nil),     // 0: user.RegisterRequest
+	(*RegisterResponse)(nil),    // 1: user.RegisterResponse
+	(*LoginRequest)(nil),        // 2: user.LoginRequest
+	(*LoginResponse)(nil),       // 3: user.LoginResponse
+	(*BatchGetRequest)(nil),     // 4: user.BatchGetRequest
+	(*BatchGetResponse)(nil),    // 5: user.BatchGetResponse
+	(*RevocationsRequest)(nil),  // 6: user.RevocationsRequest
+	(*RevocationsResponse)(nil), // 7: user.RevocationsResponse
+	(*Revocation)(nil),          // 8: user.Revocation
+	(*entity.User)(nil),         // 9: entity.User
 }
 var file_user_proto_depIdxs = []int32{
-	6, // 0: user.BatchGetResponse.users:type_name -> entity.User
-	0, // 1: user.User.Register:input_type -> user.RegisterRequest
-	2, // 2: user.User.Login:input_type -> user.LoginRequest
-	4, // 3: user.User.BatchGet:input_type -> user.BatchGetRequest
-	1, // 4: user.User.Register:output_type -> user.RegisterResponse
-	3, // 5: user.User.Login:output_type -> user.LoginResponse
-	5, // 6: user.User.BatchGet:output_type -> user.BatchGetResponse
-	4, // [4:7] is the sub-list for method output_type
-	1, // [1:4] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	9, // 0: user.BatchGetResponse.users:type_name -> entity.User
+	8, // 1: user.RevocationsResponse.revocations:type_name -> user.Revocation
+	0, // 2: user.User.Register:input_type -> user.RegisterRequest
+	2, // 3: user.User.Login:input_type -> user.LoginRequest
+	4, // 4: user.User.BatchGet:input_type -> user.BatchGetRequest
+	6, // 5: user.User.Revocations:input_type -> user.RevocationsRequest
+	1, // 6: user.User.Register:output_type -> user.RegisterResponse
+	3, // 7: user.User.Login:output_type -> user.LoginResponse
+	5, // 8: user.User.BatchGet:output_type -> user.BatchGetResponse
+	7, // 9: user.User.Revocations:output_type -> user.RevocationsResponse
+	6, // [6:10] is the sub-list for method output_type
+	2, // [2:6] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_user_proto_init() }
@@ -378,7 +535,7 @@ func file_user_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_user_proto_rawDesc), len(file_user_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync/atomic"
+	"time"
 
 	"backbeat/app/seed"
 )
@@ -140,7 +141,7 @@ func (w *world) like(l like) (request, error) {
 
 // publish uploads the clip as a form, the file first as the app does.
 func publish(w *world) (request, error) {
-	token, err := w.keys.Sign(w.anyone())
+	token, err := w.keys.Sign(w.anyone(), time.Now())
 	if err != nil {
 		return request{}, err
 	}
@@ -169,7 +170,7 @@ func (w *world) anyone() int64 { return pick(w.users) }
 // ask encodes a request of a user, its parameters in the query as the app sends
 // them.
 func (w *world) ask(method, path string, user int64, pairs ...any) (request, error) {
-	signed, err := w.keys.Sign(user)
+	signed, err := w.keys.Sign(user, time.Now())
 	if err != nil {
 		return request{}, err
 	}

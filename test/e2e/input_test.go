@@ -150,7 +150,7 @@ func sign(t *testing.T, keys string, user int64, life time.Duration) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed, err := parsed.Sign(user)
+	signed, err := parsed.Sign(user, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -190,7 +190,7 @@ func (w *world) introduce(ctx context.Context, holds size) error {
 		return err
 	}
 	for _, row := range rows {
-		signed, err := keys.Sign(row.ID)
+		signed, err := keys.Sign(row.ID, time.Now())
 		if err != nil {
 			return err
 		}

@@ -173,7 +173,7 @@ func sign(t *testing.T, list string, user int64, life time.Duration) string {
 	t.Helper()
 	parsed, err := token.ParseKeys(list, life, time.Now)
 	check(t, err)
-	signed, err := parsed.Sign(user)
+	signed, err := parsed.Sign(user, time.Now())
 	check(t, err)
 	return signed
 }
