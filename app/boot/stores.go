@@ -23,6 +23,13 @@ func OpenStores(cfg *config.Config, log *slog.Logger) (*gorm.DB, media.Store, fu
 	return db, store, shared.close, err
 }
 
+// OpenMedia returns the media of this configuration, and what closes them.
+func OpenMedia(cfg *config.Config, log *slog.Logger) (media.Store, func() error, error) {
+	shared := newResources(cfg, log)
+	store, err := shared.openMedia()
+	return store, shared.close, err
+}
+
 // OpenDatabase returns the database as it is, not migrated, and what closes it. It
 // waits for a server that is not up yet, a minute at most.
 func OpenDatabase(ctx context.Context, cfg *config.Config, log *slog.Logger) (*gorm.DB, func() error, error) {

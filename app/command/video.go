@@ -34,7 +34,7 @@ func moderate(ctx context.Context, i invocation) error {
 			}
 			return showVideo(i.out, row)
 		case "hide":
-			err, done = video.Hide(ctx, s.db, id), "hidden; lists of likes may show it for as long as cache.cards says (5m) more, and who knows its file's address can still play it"
+			err, done = hide(ctx, s, id), "hidden, and its files have other addresses; lists of likes may show its title for as long as cache.cards says (5m) more"
 		case "unhide":
 			err, done = video.Unhide(ctx, s.db, id, time.Now()), "published again, as the newest"
 		case "reprocess":
@@ -48,6 +48,15 @@ func moderate(ctx context.Context, i invocation) error {
 		_, err = fmt.Fprintf(i.out, "video %d is %s\n", id, done)
 		return err
 	})
+}
+
+func hide(ctx context.Context, s session, id int64) (err error) {
+	files, closeMedia, err := boot.OpenMedia(s.cfg, s.log)
+	defer func() { err = errors.Join(err, closeMedia()) }()
+	if err != nil {
+		return err
+	}
+	return video.Hide(ctx, s.db, files, id)
 }
 
 func reprocess(ctx context.Context, s session, id int64) (err error) {

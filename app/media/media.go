@@ -6,6 +6,7 @@ package media
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -77,6 +78,16 @@ func Fetch(ctx context.Context, store Store, key, path string) (err error) {
 		return FileError(err, "copying %s to a file", key)
 	}
 	return nil
+}
+
+// Copy stores an object under another key too.
+func Copy(ctx context.Context, store Store, from, to string) (err error) {
+	object, err := store.Open(ctx, from)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, object.Close()) }()
+	return store.Put(ctx, to, object, object.Size(), object.ContentType())
 }
 
 // checkKey refuses to store under a key that could not be opened again.

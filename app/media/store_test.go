@@ -50,6 +50,7 @@ func suite(t *testing.T, store media.Store) {
 		{"list", testList},
 		{"concurrent puts of one key", testConcurrentPuts},
 		{"fetch", testFetch},
+		{"copy", testCopy},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, store) })
 	}
@@ -300,6 +301,18 @@ func testFetch(t *testing.T, store media.Store) {
 	hasKind(t, media.Fetch(t.Context(), store, media.NewKey("video", "mp4"), missing), errs.NotFound)
 	if _, err := os.Stat(missing); !os.IsNotExist(err) {
 		t.Errorf("a failed fetch left a file: %v", err)
+	}
+}
+
+func testCopy(t *testing.T, store media.Store) {
+	from, to := media.NewKey("play", "mp4"), media.NewKey("play", "mp4")
+	hasKind(t, media.Copy(t.Context(), store, from, to), errs.NotFound)
+	body := noise(20 << 20) // in several parts
+	put(t, store, from, body)
+	noError(t, media.Copy(t.Context(), store, from, to))
+	noError(t, store.Delete(t.Context(), from))
+	if !bytes.Equal(read(t, store, to), body) {
+		t.Error("the copy is not what was copied")
 	}
 }
 

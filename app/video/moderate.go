@@ -2,11 +2,13 @@ package video
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"gorm.io/gorm"
 
 	"backbeat/app/errs"
+	"backbeat/app/media"
 	"backbeat/model"
 	"backbeat/mq"
 )
@@ -18,24 +20,36 @@ func Find(ctx context.Context, db *gorm.DB, id int64) (*model.Video, error) {
 }
 
 // Hide takes a published video out of every feed and list, and off its author's
-// works. Its file, likes and comments stay. Conflict when it isn't published.
-func Hide(ctx context.Context, db *gorm.DB, id int64) error {
-	err := model.Transact(ctx, db, func(tx *gorm.DB) error {
-		var row model.Video
-		if err := tx.Where("id = ?", id).Take(&row).Error; err != nil {
-			return err
+// works. Its likes and comments stay, its files get other addresses: whoever knows the
+// old ones finds nothing there. Conflict when it isn't published.
+func Hide(ctx context.Context, db *gorm.DB, files media.Store, id int64) error {
+	row, err := Find(ctx, db, id)
+	if err != nil {
+		return err
+	}
+	if row.State != model.VideoPublished {
+		return errs.New(errs.Conflict, "视频未发布")
+	}
+	play, cover := media.NewKey("play", "mp4"), media.NewKey("cover", "jpg")
+	err = errors.Join(media.Copy(ctx, files, row.PlayKey, play), media.Copy(ctx, files, row.CoverKey, cover))
+	if err == nil {
+		err = store{db}.hide(ctx, row, play, cover)
+	}
+	if err != nil { // doctor finds what is left of the copies if they can't be deleted
+		return errors.Join(err, files.Delete(context.WithoutCancel(ctx), play, cover))
+	}
+	var unused []string
+	for _, key := range []string{row.PlayKey, row.CoverKey} {
+		// Those of a seeded database share one.
+		var shared int64
+		if err := db.WithContext(ctx).Model(&model.Video{}).Where("play_key = ? OR cover_key = ?", key, key).Limit(1).Count(&shared).Error; err != nil {
+			return model.Wrap(err, "looking for other videos that use %s", key)
 		}
-		hidden := tx.Model(&model.Video{}).Where("id = ? AND state = ?", id, model.VideoPublished).
-			Updates(map[string]any{"state": model.VideoHidden, "published_at": nil})
-		if hidden.Error != nil {
-			return hidden.Error
+		if shared == 0 {
+			unused = append(unused, key)
 		}
-		if hidden.RowsAffected == 0 {
-			return errs.New(errs.Conflict, "视频未发布")
-		}
-		return addWorks(tx, row.AuthorID, -1)
-	})
-	return model.Wrap(err, "hiding video %d", id)
+	}
+	return files.Delete(ctx, unused...)
 }
 
 // Unhide publishes a hidden video again, as the newest. Conflict when it isn't

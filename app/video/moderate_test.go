@@ -1,13 +1,16 @@
 package video
 
 import (
+	"io"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"gorm.io/gorm"
 
 	"backbeat/app/errs"
+	"backbeat/app/media"
 	"backbeat/model"
 	pb "backbeat/proto/video"
 	"backbeat/test/harness/tables"
@@ -40,13 +43,22 @@ func TestAHiddenVideoIsNowhereUntilItIsShownAgain(t *testing.T) {
 		s := newServer(t, db, &outbox{})
 		first, second := upload(t, s, author), upload(t, s, author)
 		release(t, s, author, first, second)
-		for range 2 { // hiding is no one-way street
-			check(t, Hide(t.Context(), db, first))
+		files, err := media.NewDisk(t.TempDir())
+		check(t, err)
+		play := "play/a.mp4" // both videos'
+		for _, key := range []string{play, "cover/a.jpg"} {
+			check(t, files.Put(t.Context(), key, strings.NewReader(key), int64(len(key)), ""))
+		}
+		for turn := range 2 { // hiding is no one-way street
+			check(t, Hide(t.Context(), db, files, first))
+			if _, err := files.Open(t.Context(), play); (err == nil) != (turn == 0) {
+				t.Errorf("opening the file of the video, which another one uses: %t: %v", turn == 0, err)
+			}
 			feed, works, count, known := listed(t, s, author, first)
 			if !slices.Equal(feed, []int64{second}) || !slices.Equal(works, []int64{second}) || count != 1 || known {
 				t.Errorf("hidden: feed %v, works %v, %d counted, known to its author: %t", feed, works, count, known)
 			}
-			if err := Hide(t.Context(), db, first); !errs.Is(err, errs.Conflict) {
+			if err := Hide(t.Context(), db, files, first); !errs.Is(err, errs.Conflict) {
 				t.Errorf("hiding twice: %v", err)
 			}
 			check(t, Unhide(t.Context(), db, first, noon.Add(time.Minute)))
@@ -57,11 +69,29 @@ func TestAHiddenVideoIsNowhereUntilItIsShownAgain(t *testing.T) {
 			if err := Unhide(t.Context(), db, first, noon); !errs.Is(err, errs.Conflict) {
 				t.Errorf("showing what is not hidden: %v", err)
 			}
+			row, err := Find(t.Context(), db, first)
+			check(t, err)
+			if row.PlayKey == play || row.State != model.VideoPublished {
+				t.Errorf("it came back as %+v", row)
+			}
+			play = row.PlayKey
+			file, err := files.Open(t.Context(), play)
+			check(t, err)
+			if content, err := io.ReadAll(file); err != nil || string(content) != "play/a.mp4" {
+				t.Errorf("it came back with %q, %v", content, err)
+			}
+			check(t, file.Close())
 		}
-		row, err := Find(t.Context(), db, first)
-		check(t, err)
-		if row.PlayKey != "play/a.mp4" || row.State != model.VideoPublished {
-			t.Errorf("it came back as %+v", row)
+		if err := Hide(t.Context(), db, files, 12345); !errs.Is(err, errs.NotFound) {
+			t.Errorf("hiding nothing: %v", err)
+		}
+		var kept int
+		for _, err := range files.List(t.Context()) {
+			check(t, err)
+			kept++
+		}
+		if kept != 4 {
+			t.Errorf("%d files are kept, want a pair for each video", kept)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"backbeat/app/errs"
 	"backbeat/model"
 )
 
@@ -138,6 +139,23 @@ func publishAt(tx *gorm.DB, final *model.Video, from model.VideoState, at, now i
 
 func addWorks(tx *gorm.DB, author, n int64) error {
 	return model.Grow(tx, []model.VideoAuthor{{AuthorID: author, Works: n}}, "video_authors", "author_id", "works")
+}
+
+// hide makes a published video a hidden one with other files, and one work less of
+// its author; Conflict when it isn't published.
+func (s store) hide(ctx context.Context, row *model.Video, playKey, coverKey string) error {
+	err := model.Transact(ctx, s.db, func(tx *gorm.DB) error {
+		hidden := tx.Model(&model.Video{}).Where("id = ? AND state = ?", row.ID, model.VideoPublished).
+			Updates(map[string]any{"state": model.VideoHidden, "published_at": nil, "play_key": playKey, "cover_key": coverKey})
+		if hidden.Error != nil {
+			return hidden.Error
+		}
+		if hidden.RowsAffected == 0 {
+			return errs.New(errs.Conflict, "视频未发布")
+		}
+		return addWorks(tx, row.AuthorID, -1)
+	})
+	return model.Wrap(err, "hiding video %d", row.ID)
 }
 
 // fail ends a video in processing with a reason for people. It reports false
