@@ -40,6 +40,12 @@ var migrations = []migration{
 			Signature: "这里会告诉你作品的处理结果", CreatedAt: time.Now().UnixMilli(),
 		}).Error
 	}},
+	{"heartbeat", func(tx *gorm.DB) error {
+		if err := tx.AutoMigrate(&Heartbeat{}); err != nil {
+			return err
+		}
+		return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&Heartbeat{ID: heartbeatID}).Error
+	}},
 }
 
 // SchemaMigration records a step that was applied.
