@@ -94,22 +94,25 @@ func (o opened) Initialize(db *gorm.DB) error {
 	return nil
 }
 
+// ErrMissing is what a read of Late returns when it found less than it looked for.
+// From a replica that is no knowledge, from the primary it is no error.
+var ErrMissing = errors.New("not everything is there")
+
 // Late runs a read whose answer may lack what was committed within the lag allowed
 // for replicas (db.replica_lag): on a replica that is known to be no later than that,
 // else on the primary, as without replicas and in a transaction. A replica that fails,
-// takes more than half of the time there is, or says that there is no such row, is no
-// authority: read runs again, on the primary. So it must set nothing that a second run
-// would not set again. It writes nothing.
+// takes more than half of the time there is, or lacks what is looked for (no such row,
+// or ErrMissing) has not the last word: read runs again, on the primary. So it must set
+// nothing that a second run would not set again. It writes nothing.
 //
 // What may be late is the exception, and each says why. Not late may be: what a user
 // sees of own acts; what is held under a version that ended with a write, or the old
 // state is held for as long; counts, which are held for a part of the second they may
-// be late; what decides a write, a claim or a login. That something is missing on a
-// replica says nothing unless it may be missing for that long.
+// be late; what decides a write, a claim or a login.
 func Late(ctx context.Context, db *gorm.DB, read func(db *gorm.DB) error) error {
 	r := replicasOf(db)
 	if r == nil {
-		return read(db.WithContext(ctx))
+		return unlessMissing(read(db.WithContext(ctx)))
 	}
 	if n := r.choose(db); n != nil {
 		err := r.ask(ctx, n, db, read)
@@ -119,12 +122,19 @@ func Late(ctx context.Context, db *gorm.DB, read func(db *gorm.DB) error) error 
 			return nil
 		case ctx.Err() != nil: // the caller left
 			return err
-		case !errors.Is(err, gorm.ErrRecordNotFound):
+		case !errors.Is(err, ErrMissing) && !errors.Is(err, gorm.ErrRecordNotFound):
 			n.fail(err)
 		}
 	}
 	r.byPrimary.Inc()
-	return read(db.WithContext(ctx))
+	return unlessMissing(read(db.WithContext(ctx)))
+}
+
+func unlessMissing(err error) error {
+	if errors.Is(err, ErrMissing) {
+		return nil
+	}
+	return err
 }
 
 // replicas are what Replicate set up: a plugin of gorm, so that Late finds it.

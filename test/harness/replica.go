@@ -93,6 +93,35 @@ func (r Replicated) Resume(tb testing.TB) {
 	check(tb, execute(tb.Context(), r.admin, r.resume))
 }
 
+// Watch makes a MariaDB remember what it is asked.
+func (r Replicated) Watch(ctx context.Context) error {
+	return errors.Join(execute(ctx, r.admin, "SET GLOBAL log_output = 'TABLE'"), execute(ctx, r.admin, "SET GLOBAL general_log = ON"))
+}
+
+// Asked returns the statements that Backbeat has sent to the replica since Watch, less
+// what sets a connection up.
+func (r Replicated) Asked(ctx context.Context) (statements []string, err error) {
+	db, err := Connect(r.admin)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	rows, err := db.QueryContext(ctx, "SELECT argument FROM mysql.general_log "+
+		"WHERE user_host LIKE 'reader%' AND command_type IN ('Query', 'Prepare') AND argument NOT LIKE 'SET %'")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var statement string
+		if err := rows.Scan(&statement); err != nil {
+			return nil, err
+		}
+		statements = append(statements, statement)
+	}
+	return statements, rows.Err()
+}
+
 // Delay makes a MariaDB apply everything so many seconds after it was committed.
 func (r Replicated) Delay(ctx context.Context, seconds int) error {
 	for _, statement := range []string{"STOP SLAVE", fmt.Sprintf("CHANGE MASTER TO MASTER_DELAY=%d", seconds), "START SLAVE"} {
