@@ -60,8 +60,15 @@ type DB struct {
 	// DSN is sqlite:PATH, mysql://USER:PASSWORD@HOST:PORT/NAME or
 	// postgres://USER:PASSWORD@HOST:PORT/NAME; empty is a file in the data folder.
 	DSN string `yaml:"dsn" secret:"true"`
-	// MaxOpen bounds the connections of one process.
+	// MaxOpen bounds the connections of one process, to the database and to each of
+	// its replicas.
 	MaxOpen int `yaml:"max_open"`
+	// Replicas are the DSNs of servers that copy the database, each one server and not
+	// a balancer in front of several. They answer reads that may be late.
+	Replicas []string `yaml:"replicas" secret:"true"`
+	// ReplicaLag is how late such a read may be: a replica that is not known to be at
+	// most that far behind is not asked.
+	ReplicaLag time.Duration `yaml:"replica_lag"`
 }
 
 // AMQP is RabbitMQ; an empty URL means the table queue alone (embedded mode).
@@ -248,7 +255,7 @@ func Default() *Config {
 	return &Config{
 		HTTP:   HTTP{Listen: ":8080", CORSOrigins: []string{"*"}, Drain: 15 * time.Second},
 		Data:   Data{Dir: "data"},
-		DB:     DB{MaxOpen: 16},
+		DB:     DB{MaxOpen: 16, ReplicaLag: time.Second},
 		AMQP:   AMQP{Confirm: 150 * time.Millisecond},
 		Etcd:   Etcd{Prefix: "/backbeat", Lease: 5 * time.Second},
 		S3:     S3{Bucket: "backbeat", Region: "us-east-1"},

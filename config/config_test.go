@@ -102,6 +102,9 @@ func TestValidate(t *testing.T) {
 		{"lease too short", "BACKBEAT_ETCD_LEASE=10ms", "etcd.lease"},
 		{"staging below one upload", "BACKBEAT_MEDIA_STAGING_BYTES=1", "media.staging_bytes"},
 		{"unknown sampler", "BACKBEAT_JAEGER_SAMPLER=often", "jaeger.sampler"},
+		{"replicas of no database", "BACKBEAT_DB_REPLICAS=mysql://bob:hush@db2/backbeat", "db.replicas"},
+		{"an impatient replica", "BACKBEAT_DB_REPLICA_LAG=100ms", "db.replica_lag"},
+		{"a patient replica", "BACKBEAT_DB_REPLICA_LAG=1h", "db.replica_lag"},
 		{"AMQP by HTTP", "BACKBEAT_AMQP_URL=http://h", "amqp.url"},
 		{"no password hashing", "BACKBEAT_LIMITS_HASHES=-1", "limits.hashes"},
 		{"no user limit", "BACKBEAT_LIMITS_USER_RATE=0", ""},
@@ -121,6 +124,34 @@ func TestValidate(t *testing.T) {
 				t.Errorf("refused: %v", err)
 			case row.fault != "" && (err == nil || !strings.Contains(err.Error(), row.fault)):
 				t.Errorf("got %v, want a fault of %s", err, row.fault)
+			}
+		})
+	}
+}
+
+// Replicas are of the database's kind, and no fault of theirs shows a password.
+func TestReplicasCopyTheDatabase(t *testing.T) {
+	for _, row := range []struct {
+		name, dsn, replicas string
+		ok                  bool
+	}{
+		{"MySQL", "mysql://bob:hush@db/x", "mysql://bob:hush@db2/x, mysql://bob:hush@db3/x", true},
+		{"PostgreSQL", "postgres://bob:hush@db/x", "postgres://bob:hush@db2/x", true},
+		{"one of another kind", "mysql://bob:hush@db/x", "mysql://bob:hush@db2/x,postgres://bob:hush@db3/x", false},
+		{"of a file", "sqlite:x.db", "sqlite:y.db", false},
+		{"of the file in the data folder", "", "mysql://bob:hush@db2/x", false},
+		{"nonsense", "mysql://bob:hush@db/x", "hush", false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			cfg, err := Load("", []string{"BACKBEAT_DB_DSN=" + row.dsn, "BACKBEAT_DB_REPLICAS=" + row.replicas})
+			if row.ok {
+				if err != nil || len(cfg.DB.Replicas) != strings.Count(row.replicas, "://") {
+					t.Errorf("refused or cut: %v", err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), "db.replicas") || strings.Contains(err.Error(), "hush") {
+				t.Errorf("got %v", err)
 			}
 		})
 	}
@@ -154,6 +185,7 @@ func TestSecretsComeFromFilesAndAreMasked(t *testing.T) {
 	cfg, err := Load("", []string{
 		"BACKBEAT_TOKEN_KEYS_FILE=" + path,
 		"BACKBEAT_DB_DSN=mysql://bob:hush@db:3306/backbeat?x=hush",
+		"BACKBEAT_DB_REPLICAS=mysql://bob:hush@db2:3306/backbeat,mysql://bob:hush@db3:3306/backbeat",
 		"BACKBEAT_AMQP_URL=amqp://bob:hush@mq:5672/",
 		"BACKBEAT_REDIS_PASSWORD=hush", "BACKBEAT_ETCD_PASSWORD=hush", "BACKBEAT_AMQP_PASSWORD=hush",
 		"BACKBEAT_S3_ACCESS_KEY=hush", "BACKBEAT_S3_SECRET_KEY=hush",
@@ -171,8 +203,18 @@ func TestSecretsComeFromFilesAndAreMasked(t *testing.T) {
 	if strings.Contains(shown, "hush") {
 		t.Errorf("a secret is shown:\n%s", shown)
 	}
-	if !strings.Contains(shown, "db:3306/backbeat") {
-		t.Errorf("the database's address is not shown:\n%s", shown)
+	for _, address := range []string{"db:3306/backbeat", "db2:3306/backbeat", "db3:3306/backbeat"} {
+		if !strings.Contains(shown, address) {
+			t.Errorf("%s is not shown:\n%s", address, shown)
+		}
+	}
+	for _, setting := range cfg.Settings() {
+		if strings.Contains(setting.Value, "hush") {
+			t.Errorf("%s shows a secret: %s", setting.Name, setting.Value)
+		}
+	}
+	if cfg.DB.Replicas[0] != "mysql://bob:hush@db2:3306/backbeat" {
+		t.Error("showing changed the list of replicas")
 	}
 	if cfg.Redis.Password != "hush" {
 		t.Error("showing changed the configuration")

@@ -36,7 +36,7 @@ func FuzzFile(f *testing.F) {
 		}
 		for _, k := range cfg.keys() {
 			if k.secret {
-				k.value.SetString("")
+				k.value.SetZero()
 			}
 		}
 		if len(cfg.Validate()) > 0 { // an S3 without its secrets is none

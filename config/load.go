@@ -165,12 +165,19 @@ func (k key) text() string {
 	}
 }
 
-// shown is text for people to see: a secret is masked.
+// shown is text for people to see: a secret is masked, each of a list by itself.
 func (k key) shown() string {
-	if k.secret && k.text() != "" {
-		return masked(k.text())
+	if !k.secret || k.text() == "" {
+		return k.text()
 	}
-	return k.text()
+	if list, ok := k.value.Interface().([]string); ok {
+		shown := make([]string, len(list))
+		for i, secret := range list {
+			shown[i] = masked(secret)
+		}
+		return strings.Join(shown, ",")
+	}
+	return masked(k.text())
 }
 
 func parseAs[T any](target *T, text string, read func(string) (T, error)) error {
@@ -189,7 +196,9 @@ func (c *Config) Show() (string, error) {
 	shown := *c
 	for _, k := range shown.keys() {
 		if k.secret {
-			k.value.SetString(k.shown())
+			if err := k.set(k.shown()); err != nil { // cannot be: masked text is text
+				return "", err
+			}
 		}
 	}
 	out, err := yaml.Marshal(&shown)

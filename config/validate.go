@@ -20,6 +20,9 @@ const (
 	minBudget, maxBudget = time.Millisecond, time.Minute
 	// maxCounts and maxCards bound how old held values may be.
 	maxCounts, maxCards = time.Minute, time.Hour
+	// minReplicaLag leaves the heartbeat time to be seen; what is later than
+	// maxReplicaLag is no copy to show to anybody.
+	minReplicaLag, maxReplicaLag = 200 * time.Millisecond, time.Minute
 )
 
 // check takes down a fault of the key unless ok.
@@ -52,9 +55,13 @@ func (c *Config) validate(check check) {
 	}
 	check(c.HTTP.Drain > 0, "http.drain", "must be positive")
 	check(c.Data.Dir != "", "data.dir", "must not be empty")
-	scheme, _, _ := strings.Cut(c.DB.DSN, ":")
-	check(slices.Contains([]string{"", "sqlite", "mysql", "postgres", "postgresql"}, scheme), "db.dsn", "starts with none of sqlite:, mysql:, postgres:")
+	kind := kindOf(c.DB.DSN)
+	check(slices.Contains([]string{"", "sqlite", "mysql", "postgres"}, kind), "db.dsn", "starts with none of sqlite:, mysql:, postgres:")
 	check(c.DB.MaxOpen > 0, "db.max_open", "must be positive")
+	for _, replica := range c.DB.Replicas { // which is not named: it holds a password
+		check(kindOf(replica) == kind && kind != "sqlite", "db.replicas", "holds one that is not of db.dsn's kind, mysql: or postgres:")
+	}
+	check(c.DB.ReplicaLag >= minReplicaLag && c.DB.ReplicaLag <= maxReplicaLag, "db.replica_lag", "must be %v to %v", minReplicaLag, maxReplicaLag)
 	check(c.AMQP.URL == "" || hasScheme(c.AMQP.URL, "amqp", "amqps"), "amqp.url", "is not amqp://HOST:PORT/VHOST")
 	check(c.AMQP.Confirm > 0, "amqp.confirm", "must be positive")
 	check(strings.HasPrefix(c.Etcd.Prefix, "/"), "etcd.prefix", "%q does not start with /", c.Etcd.Prefix)
@@ -130,6 +137,15 @@ func (c *Config) validateLive(check check) {
 	}
 	var level slog.Level
 	check(level.UnmarshalText([]byte(c.Log.Level)) == nil, "log.level", "%q is none of debug, info, warn, error", c.Log.Level)
+}
+
+// kindOf returns which database a DSN is of: the scheme, of which PostgreSQL has two.
+func kindOf(dsn string) string {
+	scheme, _, _ := strings.Cut(dsn, ":")
+	if scheme == "postgresql" {
+		return "postgres"
+	}
+	return scheme
 }
 
 // isListen reports whether address is host:port; the host may be empty.

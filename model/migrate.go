@@ -41,6 +41,12 @@ var migrations = []migration{
 		}).Error
 	}},
 	{"revocations", func(tx *gorm.DB) error { return tx.AutoMigrate(&Revocation{}) }},
+	{"heartbeat", func(tx *gorm.DB) error {
+		if err := tx.AutoMigrate(&Heartbeat{}); err != nil {
+			return err
+		}
+		return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&Heartbeat{ID: heartbeatID}).Error
+	}},
 }
 
 // SchemaMigration records a step that was applied.

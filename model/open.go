@@ -33,25 +33,12 @@ const sqliteReaders = 4
 //
 // Times and text mean the same on all of them: UTC, and UTF-8 with emoji.
 func Open(ctx context.Context, dsn string, maxOpen int, log *slog.Logger) (*gorm.DB, error) {
-	scheme, rest, _ := strings.Cut(dsn, ":")
 	var db *gorm.DB
 	var err error
-	switch scheme {
-	case "sqlite":
-		db, err = openSQLite(rest)
-	case "mysql":
-		var converted string
-		if converted, err = mysqlDSN(dsn); err == nil {
-			db, err = dial(mysql.New(mysql.Config{DSN: converted, SkipInitializeWithVersion: true}), maxOpen)
-		}
-	case "postgres", "postgresql":
-		if _, err = url.Parse(dsn); err != nil {
-			err = fmt.Errorf("not of the form postgres://USER:PASSWORD@HOST:PORT/NAME") // its own text holds the password
-			break
-		}
-		db, err = dial(postgres.Open(dsn), maxOpen)
-	default:
-		err = fmt.Errorf("unknown kind %q: sqlite, mysql or postgres", scheme)
+	if path, isFile := strings.CutPrefix(dsn, "sqlite:"); isFile {
+		db, err = openSQLite(path)
+	} else {
+		db, err = openServer(dsn, maxOpen)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
@@ -65,8 +52,30 @@ func Open(ctx context.Context, dsn string, maxOpen int, log *slog.Logger) (*gorm
 	return db, nil
 }
 
-// Close ends all connections of db.
+// openServer connects to a database that is a server, as soon as it is asked.
+func openServer(dsn string, maxOpen int) (*gorm.DB, error) {
+	switch scheme, _, _ := strings.Cut(dsn, ":"); scheme {
+	case "mysql":
+		converted, err := mysqlDSN(dsn)
+		if err != nil {
+			return nil, err
+		}
+		return dial(mysql.New(mysql.Config{DSN: converted, SkipInitializeWithVersion: true}), maxOpen)
+	case "postgres", "postgresql":
+		if _, err := url.Parse(dsn); err != nil {
+			return nil, fmt.Errorf("not of the form postgres://USER:PASSWORD@HOST:PORT/NAME") // its own text holds the password
+		}
+		return dial(postgres.Open(dsn), maxOpen)
+	default:
+		return nil, fmt.Errorf("unknown kind %q: sqlite, mysql or postgres", scheme)
+	}
+}
+
+// Close ends all connections of db, those to its replicas included.
 func Close(db *gorm.DB) error {
+	if r := replicasOf(db); r != nil {
+		r.stop()
+	}
 	pool, err := db.DB()
 	if err != nil {
 		return err

@@ -15,7 +15,8 @@ import (
 
 // Table is a queue in a database table. A message in hand is claimed: its row
 // names the claim and when it runs out, so that the message of a process that
-// died is taken up by another.
+// died is taken up by another. Nothing of a queue is read from a replica: claims and
+// leases are decided by what is read, and an empty queue would seem full.
 type Table struct {
 	db      *gorm.DB
 	deps    Deps

@@ -143,7 +143,12 @@ func (r *resources) connectDB() (*gorm.DB, error) {
 		return nil, err
 	}
 	r.checks.add(databaseName, func(ctx context.Context) error { return model.Ping(ctx, db) })
-	return db, model.Migrate(ctx, db)
+	if err := model.Migrate(ctx, db); err != nil {
+		return nil, err
+	}
+	return db, model.Replicate(db, model.ReplicaConfig{
+		DSNs: r.cfg.DB.Replicas, MaxOpen: r.cfg.DB.MaxOpen, Lag: r.cfg.DB.ReplicaLag,
+	}, model.ReplicaDeps{Log: r.log, Metrics: r.metricsOf(sharedRole)})
 }
 
 // dialDB returns the database as it is; what it lacks is left to the caller.

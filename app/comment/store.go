@@ -17,6 +17,9 @@ import (
 // about once in 4,096 rows of the same millisecond.
 const draws = 5
 
+// store is the tables comments and comment_videos. None of its reads may be late: lists
+// are held under a version that ends with a write, for its writer too, and counts by
+// gateways for half of the second that they may be late.
 type store struct {
 	db  *gorm.DB
 	ids *id.Generator

@@ -19,7 +19,7 @@ func (s *Service) ListLiked(ctx context.Context, in *pb.ListLikedRequest, out *p
 	}
 	limit := batch.Limit(in.Limit, listMax)
 	waiting := s.waiting(ctx, in.UserId)
-	rows, err := s.store.liked(ctx, in.UserId, limit, waiting)
+	rows, err := s.store.liked(ctx, in.UserId, limit, waiting, in.Stranger)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,9 @@ import (
 	pb "backbeat/proto/favorite"
 )
 
-// store is the tables. Its errors carry kinds.
+// store is the tables. Its errors carry kinds. Acts are decided by the primary's rows, and
+// flags made of them, since an act that had no pending entry shows nowhere else; so are
+// counts, which gateways hold for half of the second that they may be late.
 type store struct{ db *gorm.DB }
 
 // rowsOf returns what the users of the acts last said of their videos; of what
@@ -288,8 +290,9 @@ func (s *store) scanRows(ctx context.Context, visit func(write), statement strin
 
 // liked returns enough of the user's likes, latest first, for limit of them to
 // remain when those that wait take effect, and the rows of those that wait, in
-// one snapshot. A row may come twice.
-func (s *store) liked(ctx context.Context, user int64, limit int, waiting []write) ([]write, error) {
+// one snapshot. A row may come twice. To a stranger they may be late; the user sees own
+// likes at once, also those that had no pending entry.
+func (s *store) liked(ctx context.Context, user int64, limit int, waiting []write, stranger bool) ([]write, error) {
 	statement := "SELECT video_id, version, 1 AS state FROM (SELECT video_id, version FROM favorites WHERE user_id = ? AND liked = ? ORDER BY version DESC LIMIT ?) AS latest"
 	args := []any{user, true, limit + len(waiting)}
 	if len(waiting) > 0 {
@@ -297,7 +300,14 @@ func (s *store) liked(ctx context.Context, user int64, limit int, waiting []writ
 		args = append(args, user, batch.Padded(videosOf(waiting)))
 	}
 	var found []struct{ VideoID, Version, State int64 }
-	if err := s.db.WithContext(ctx).Raw(statement, args...).Scan(&found).Error; err != nil {
+	read := func(db *gorm.DB) error { return db.Raw(statement, args...).Scan(&found).Error }
+	var err error
+	if stranger {
+		err = model.Late(ctx, s.db, read)
+	} else {
+		err = read(s.db.WithContext(ctx))
+	}
+	if err != nil {
 		return nil, model.Wrap(err, "listing likes of user %d", user)
 	}
 	rows := make([]write, len(found))

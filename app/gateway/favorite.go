@@ -60,7 +60,7 @@ func (g *Gateway) liked(ctx context.Context, q *request) (answer, error) {
 	err = together(
 		func() error { return g.userSeen(ctx, q, id) },
 		func() (err error) {
-			ids, err = g.rpc.liked.do(ctx, &favorite.ListLikedRequest{UserId: id})
+			ids, err = g.rpc.liked.do(ctx, &favorite.ListLikedRequest{UserId: id, Stranger: id != q.viewer})
 			return err
 		})
 	if err != nil {

@@ -19,6 +19,10 @@ import (
 // once in 4,096 rows of the same millisecond.
 const draws = 5
 
+// store is the tables messages and conversations. None of its reads may be late: a message
+// shows in the next poll of either side (API §2.15). A poll of a late replica would lose
+// none, since messages of a pair are committed in the order of their times and a cursor
+// passes only what it was shown; it would bring them later.
 type store struct {
 	db  *gorm.DB
 	ids *id.Generator

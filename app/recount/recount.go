@@ -54,7 +54,8 @@ func (d Drift) String() string {
 }
 
 // Find returns up to limit drifts of each column, in order of ids. It reads the
-// tables whole, each column's as they are at one moment.
+// tables whole, each column's as they are at one moment, on the primary: who asks runs for
+// less time than it takes to know a replica.
 func Find(ctx context.Context, db *gorm.DB, t Table, limit int) ([]Drift, error) {
 	var all []Drift
 	for _, c := range t.Columns {

@@ -15,6 +15,10 @@ import (
 	"backbeat/model"
 )
 
+// store is the tables follows and follow_users. None of its reads may be late: lists and
+// flags are held under a version that ends with a write, for whoever follows too, friends
+// are one's own, and counts are held by gateways for half of the second that they may be
+// late.
 type store struct {
 	db  *gorm.DB
 	ids *id.Generator

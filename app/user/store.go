@@ -17,6 +17,8 @@ import (
 // once in 4,096 rows of the same millisecond.
 const draws = 5
 
+// store is the table users. Who logs in or takes a name asks the primary; cards are the
+// reads that may be late.
 type store struct {
 	db  *gorm.DB
 	ids *id.Generator
@@ -56,20 +58,26 @@ func (s *store) credentials(ctx context.Context, name string) (model.User, error
 // maxRevocations is how many are returned at a time.
 const maxRevocations = 1000
 
-// revocations returns the oldest since the time, in Unix milliseconds.
+// revocations returns the oldest since the time, in Unix milliseconds. Late they would
+// let in whom they shut out.
 func (s *store) revocations(ctx context.Context, from int64) ([]model.Revocation, error) {
 	var rows []model.Revocation
 	err := s.db.WithContext(ctx).Where("at >= ?", from).Order("at, user_id").Limit(maxRevocations).Find(&rows).Error
 	return rows, model.Wrap(err, "reading revocations")
 }
 
-// byIDs returns the users with the ids, without their password hashes.
-func (s *store) byIDs(ctx context.Context, ids []int64) ([]model.User, error) {
+// byIDs returns the users with the ids, without their password hashes. Who is there
+// stays and does not change, so a late card is right; who is missing may be new.
+func (s *store) byIDs(ctx context.Context, ids []int64) (rows []model.User, err error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	var rows []model.User
-	err := s.db.WithContext(ctx).Select("id", "name", "avatar", "background_image", "signature").
-		Where("id IN ?", ids).Find(&rows).Error
+	err = model.Late(ctx, s.db, func(db *gorm.DB) error {
+		err := db.Select("id", "name", "avatar", "background_image", "signature").Where("id IN ?", ids).Find(&rows).Error
+		if err == nil && len(rows) < len(ids) {
+			err = model.ErrMissing
+		}
+		return err
+	})
 	return rows, model.Wrap(err, "reading %d users", len(ids))
 }

@@ -51,7 +51,7 @@ type uploads struct {
 	oldest int64
 }
 
-// uploads looks at rows of an index in which there are few.
+// uploads looks at rows of an index in which there are few: nothing to spare the primary.
 func (s store) uploads(ctx context.Context) (found uploads, err error) {
 	var rows []struct {
 		State    model.VideoState

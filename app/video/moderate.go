@@ -97,7 +97,8 @@ func Stuck(ctx context.Context, db *gorm.DB, since time.Time, limit int) ([]mode
 }
 
 // Keys yields the media keys that videos may still use, those of uploads in work
-// included, reading a bounded number of rows at a time.
+// included, reading a bounded number of rows at a time. What is not among them may be
+// deleted, so they are the primary's.
 func Keys(ctx context.Context, db *gorm.DB, yield func(keys ...string)) error {
 	var rows []model.Video
 	err := db.WithContext(ctx).Select("id", "original_key", "play_key", "cover_key", "state", "queued_at").

@@ -3,6 +3,7 @@ package video
 import (
 	"context"
 	"math"
+	"time"
 
 	"backbeat/app/batch"
 	"backbeat/app/errs"
@@ -18,6 +19,9 @@ const (
 	maxWorks = 5000
 	// maxKey is the longest media key, in bytes: the column's size.
 	maxKey = 255
+	// settled is how long ago a time must be that no video is being published at any
+	// more: longer than any publication takes, with what clocks differ by.
+	settled = 5 * time.Minute
 	// draws bounds how often an id is drawn again because another process drew
 	// the same.
 	draws = 10
@@ -75,7 +79,11 @@ func (s *Server) Feed(ctx context.Context, in *pb.FeedRequest, out *pb.FeedRespo
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	rows, err := s.store.feed(ctx, before, batch.Limit(in.Limit, maxPage))
+	read := s.store.feed
+	if before < s.now().Add(-settled).UnixMilli() {
+		read = s.store.feedOfOld
+	}
+	rows, err := read(ctx, before, batch.Limit(in.Limit, maxPage))
 	if err != nil {
 		return err
 	}
@@ -88,15 +96,11 @@ func (s *Server) ListByAuthor(ctx context.Context, in *pb.ListByAuthorRequest, o
 	if err := batch.Check([]int64{in.AuthorId}); err != nil {
 		return err
 	}
-	rows, err := s.store.byAuthor(ctx, in.AuthorId, in.ViewerId, batch.Limit(in.Limit, maxWorks))
+	rows, count, err := s.store.byAuthor(ctx, in.AuthorId, in.ViewerId, batch.Limit(in.Limit, maxWorks))
 	if err != nil {
 		return err
 	}
-	works, err := s.store.works(ctx, []int64{in.AuthorId}, in.ViewerId)
-	if err != nil {
-		return err
-	}
-	out.Videos, out.WorkCount = toEntities(rows), works[in.AuthorId]
+	out.Videos, out.WorkCount = toEntities(rows), count
 	return nil
 }
 

@@ -324,7 +324,7 @@ func TestConcurrentPublishesCountOnce(t *testing.T) {
 			for id := range wins {
 				won[id]++
 			}
-			rows, err := s.store.byAuthor(t.Context(), author, 0, maxWorks)
+			rows, _, err := s.store.byAuthor(t.Context(), author, 0, maxWorks)
 			check(t, err)
 			works, err := s.store.works(t.Context(), []int64{author}, 0)
 			check(t, err)

@@ -15,7 +15,9 @@ import (
 // got it first. Each round gives one of the competitors its time.
 const instants = 100
 
-// store is the tables videos and video_authors.
+// store is the tables videos and video_authors. What an author sees of own works, the
+// first page of the feed, what workers and operators decide by, and counts are read from
+// the primary; each read that may be late says why.
 type store struct{ db *gorm.DB }
 
 // insert adds a row; Conflict means that its id is taken.
@@ -41,38 +43,79 @@ func (s store) get(ctx context.Context, id int64) (*model.Video, error) {
 // feed returns the newest limit videos published strictly before the time. A
 // video that is not published has no publish time, so the index is all it reads.
 func (s store) feed(ctx context.Context, before int64, limit int) ([]model.Video, error) {
-	var rows []model.Video
-	err := s.db.WithContext(ctx).Where("published_at < ?", before).
-		Order("published_at DESC").Limit(limit).Find(&rows).Error
+	rows, err := feed(s.db.WithContext(ctx), before, limit)
 	return rows, model.Wrap(err, "reading the feed before %d", before)
 }
 
-// byAuthor returns the author's newest limit videos that the viewer may see.
-func (s store) byAuthor(ctx context.Context, author, viewer int64, limit int) ([]model.Video, error) {
+// feedOfOld is feed before a time so long ago that nothing is being published there any
+// more: late it lacks nothing, only what was hidden just now is still there.
+func (s store) feedOfOld(ctx context.Context, before int64, limit int) (rows []model.Video, err error) {
+	err = model.Late(ctx, s.db, func(db *gorm.DB) (err error) { rows, err = feed(db, before, limit); return err })
+	return rows, model.Wrap(err, "reading the feed before %d", before)
+}
+
+func feed(db *gorm.DB, before int64, limit int) (rows []model.Video, err error) {
+	return rows, db.Where("published_at < ?", before).Order("published_at DESC").Limit(limit).Find(&rows).Error
+}
+
+// byAuthor returns the author's newest limit videos that the viewer may see, and how
+// many there are. To strangers both may be late; the author sees own uploads at once.
+func (s store) byAuthor(ctx context.Context, author, viewer int64, limit int) (rows []model.Video, count int64, err error) {
 	visible := []model.VideoState{model.VideoPublished}
 	if viewer == author {
 		visible = append(visible, model.VideoProcessing)
 	}
-	var rows []model.Video
-	err := s.db.WithContext(ctx).Where("author_id = ? AND state IN ?", author, visible).
-		Order("id DESC").Limit(limit).Find(&rows).Error
-	return rows, model.Wrap(err, "reading the videos of author %d", author)
+	read := func(db *gorm.DB) error {
+		err := db.Where("author_id = ? AND state IN ?", author, visible).Order("id DESC").Limit(limit).Find(&rows).Error
+		if err != nil {
+			return err
+		}
+		counts, err := works(db, []int64{author}, viewer)
+		count = counts[author]
+		return err
+	}
+	if viewer == author {
+		err = read(s.db.WithContext(ctx))
+	} else {
+		err = model.Late(ctx, s.db, read)
+	}
+	return rows, count, model.Wrap(err, "reading the videos of author %d", author)
 }
 
-// byIDs returns those of the videos that the viewer may see, in no order.
-func (s store) byIDs(ctx context.Context, ids []int64, viewer int64) ([]model.Video, error) {
+// byIDs returns those of the videos that the viewer may see, in no order. To nobody in
+// particular they may be late: a published video stays as it is until an operator hides
+// it, and one that is missing may be new. Somebody may ask for own uploads.
+func (s store) byIDs(ctx context.Context, ids []int64, viewer int64) (rows []model.Video, err error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	var rows []model.Video
-	err := s.db.WithContext(ctx).Where("id IN ? AND (state = ? OR state = ? AND author_id = ?)",
-		ids, model.VideoPublished, model.VideoProcessing, viewer).Find(&rows).Error
+	find := func(db *gorm.DB) error {
+		return db.Where("id IN ? AND (state = ? OR state = ? AND author_id = ?)",
+			ids, model.VideoPublished, model.VideoProcessing, viewer).Find(&rows).Error
+	}
+	if viewer != 0 {
+		err = find(s.db.WithContext(ctx))
+	} else {
+		err = model.Late(ctx, s.db, func(db *gorm.DB) error {
+			err := find(db)
+			if err == nil && len(rows) < len(ids) {
+				err = model.ErrMissing
+			}
+			return err
+		})
+	}
 	return rows, model.Wrap(err, "reading %d videos", len(ids))
 }
 
 // works returns how many works each user has, with an entry for every user. The
-// viewer's own include those still processing.
+// viewer's own include those still processing. A gateway holds them for half of the
+// second that a count may be late.
 func (s store) works(ctx context.Context, users []int64, viewer int64) (map[int64]int64, error) {
+	counts, err := works(s.db.WithContext(ctx), users, viewer)
+	return counts, model.Wrap(err, "counting the works of %d users", len(users))
+}
+
+func works(db *gorm.DB, users []int64, viewer int64) (map[int64]int64, error) {
 	counts := make(map[int64]int64, len(users))
 	if len(users) == 0 {
 		return counts, nil
@@ -86,8 +129,8 @@ func (s store) works(ctx context.Context, users []int64, viewer int64) (map[int6
 		args = append(args, viewer, model.VideoProcessing)
 	}
 	var rows []model.VideoAuthor
-	if err := s.db.WithContext(ctx).Raw(query, args...).Scan(&rows).Error; err != nil {
-		return nil, model.Wrap(err, "counting the works of %d users", len(users))
+	if err := db.Raw(query, args...).Scan(&rows).Error; err != nil {
+		return nil, err
 	}
 	for _, row := range rows {
 		counts[row.AuthorID] += row.Works

@@ -37,7 +37,7 @@ func (w *Worker) sweepUntil(ctx context.Context) error {
 }
 
 // sweep makes good what others could not finish. Several workers may do so at
-// once: each step can be done twice.
+// once: each step can be done twice. What it finds it acts on, so it asks the primary.
 func (w *Worker) sweep(ctx context.Context) {
 	if err := w.resend(ctx); err != nil && ctx.Err() == nil {
 		w.log.WarnContext(ctx, "the next sweep will send jobs again", "error", err)

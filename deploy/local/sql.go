@@ -18,6 +18,14 @@ import (
 // StartMariaDB starts a MariaDB with its data in dir. Its URL names the empty
 // database backbeat and a user who may create others.
 func StartMariaDB(ctx context.Context, dir string, opts Options) (*Server, error) {
+	s, err := mariaDB(dir, opts)
+	if err != nil {
+		return nil, err
+	}
+	return s, start(ctx, s)
+}
+
+func mariaDB(dir string, opts Options) (*Server, error) {
 	install, err := find("mariadb-install-db", "mariadb-server")
 	if err != nil {
 		return nil, err
@@ -58,15 +66,19 @@ func StartMariaDB(ctx context.Context, dir string, opts Options) (*Server, error
 			return []*exec.Cmd{cmd}
 		},
 		ready: func(ctx context.Context) error {
-			return query(ctx, "mysql", "backbeat:backbeat@tcp("+s.Addr+")/backbeat", "SELECT 1")
+			return queryMariaDB(ctx, s.Addr, "SELECT 1")
 		},
 	}
-	return s, start(ctx, s)
+	return s, nil
 }
 
 const mariaDBAccount = `CREATE DATABASE IF NOT EXISTS backbeat CHARACTER SET utf8mb4;
 GRANT ALL ON *.* TO backbeat@'127.0.0.1' IDENTIFIED BY 'backbeat' WITH GRANT OPTION;
 `
+
+func queryMariaDB(ctx context.Context, addr, statement string) error {
+	return query(ctx, "mysql", "backbeat:backbeat@tcp("+addr+")/backbeat", statement)
+}
 
 // asRoot adds what MariaDB wants to hear before it runs as root.
 func asRoot(args []string) []string {
@@ -85,6 +97,18 @@ func StartPostgres(ctx context.Context, dir string, opts Options) (*Server, erro
 	if err != nil {
 		return nil, err
 	}
+	s, err := postgres(dir, opts, func(data string) []string {
+		return []string{initdb, "-D", data, "-A", "trust", "-U", "backbeat", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"}
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.spec.ready = func(ctx context.Context) error { return createPostgresDatabase(ctx, s.Addr, s.URL) }
+	return s, start(ctx, s)
+}
+
+// postgres returns a PostgreSQL whose data folder fill, a command, fills.
+func postgres(dir string, opts Options, fill func(data string) []string) (*Server, error) {
 	program, err := find("postgres", "postgresql")
 	if err != nil {
 		return nil, err
@@ -108,16 +132,17 @@ func StartPostgres(ctx context.Context, dir string, opts Options) (*Server, erro
 			if err := handOver(s.data(), account); err != nil {
 				return err
 			}
-			return run(as(exec.CommandContext(ctx, initdb, "-D", s.data(), "-A", "trust", "-U", "backbeat", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")))
+			command := fill(s.data())
+			return run(as(exec.CommandContext(ctx, command[0], command[1:]...)))
 		},
 		commands: func() []*exec.Cmd {
 			args := []string{"-D", s.data(), "-p", strconv.Itoa(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="}
 			return []*exec.Cmd{as(s.command(program, append(args, opts.Args...)...))}
 		},
-		ready: func(ctx context.Context) error { return createPostgresDatabase(ctx, s.Addr, s.URL) },
+		ready: func(ctx context.Context) error { return query(ctx, "pgx", s.URL, "SELECT 1") },
 		quit:  syscall.SIGINT, // SIGTERM would wait until the last client has gone
 	}
-	return s, start(ctx, s)
+	return s, nil
 }
 
 // postgresAccount is whom PostgreSQL runs as: nil for the current user.

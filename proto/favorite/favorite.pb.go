@@ -119,7 +119,9 @@ type ListLikedRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	UserId int64                  `protobuf:"varint,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	// 1 to 1,000; 0 means 1,000 (API D7).
-	Limit         int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// True when it is not the user who looks: then likes may show later, by db.replica_lag.
+	Stranger      bool `protobuf:"varint,3,opt,name=stranger,proto3" json:"stranger,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -166,6 +168,13 @@ func (x *ListLikedRequest) GetLimit() int32 {
 		return x.Limit
 	}
 	return 0
+}
+
+func (x *ListLikedRequest) GetStranger() bool {
+	if x != nil {
+		return x.Stranger
+	}
+	return false
 }
 
 type ListLikedResponse struct {
@@ -685,10 +694,11 @@ const file_favorite_proto_rawDesc = "" +
 	"\tauthor_id\x18\x03 \x01(\x03R\bauthorId\x12\x14\n" +
 	"\x05liked\x18\x04 \x01(\bR\x05likedJ\x04\b\x01\x10\x02J\x04\b\x02\x10\x03J\x04\b\x03\x10\x04J\x04\b\x04\x10\x05\"-\n" +
 	"\vActResponse\x12\x18\n" +
-	"\aalready\x18\x02 \x03(\bR\aalreadyJ\x04\b\x01\x10\x02\"A\n" +
+	"\aalready\x18\x02 \x03(\bR\aalreadyJ\x04\b\x01\x10\x02\"]\n" +
 	"\x10ListLikedRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\x03R\x06userId\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\x05R\x05limit\"0\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\x12\x1a\n" +
+	"\bstranger\x18\x03 \x01(\bR\bstranger\"0\n" +
 	"\x11ListLikedResponse\x12\x1b\n" +
 	"\tvideo_ids\x18\x01 \x03(\x03R\bvideoIds\"L\n" +
 	"\fStatsRequest\x12\x1b\n" +

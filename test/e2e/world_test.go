@@ -1,6 +1,6 @@
 // Package e2e drives the whole system over HTTP, as the app does, in both modes:
 // embedded in one process, and as a cluster of separate processes on real servers
-// with two instances of each service. Every test runs against both and must not
+// with two instances of each service and a replica of the database that is late. Every test runs against both and must not
 // mind what others do there. Every answer is held against idl/openapi.yaml. Tests that
 // a reverse proxy could spoil run once more against the cluster behind nginx, with the
 // configuration that deploy/ ships.
@@ -35,6 +35,11 @@ var (
 	worlds      []*world
 	behindNginx *world
 )
+
+// databases are the cluster's: what may be late comes from a replica that applies
+// everything a second after it was committed, so that no test passes by luck which needs
+// to see a write.
+var databases harness.Replicated
 
 // checked holds every answer against the OpenAPI document.
 var checked *contract.Transport
@@ -93,7 +98,16 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, harness.End(embedded)) }()
-	cluster, err := local.StartCluster(ctx, filepath.Join(dir, "cluster"), local.ClusterOptions{Program: program, Instances: 2, Env: patience})
+	if databases, err = harness.StartReplicatedMariaDB(ctx, filepath.Join(dir, "databases")); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, databases.Kill()) }()
+	if err := errors.Join(databases.Delay(ctx, 1), databases.Watch(ctx)); err != nil {
+		return 1, err
+	}
+	cluster, err := local.StartCluster(ctx, filepath.Join(dir, "cluster"), local.ClusterOptions{Program: program, Instances: 2, Env: slices.Concat(patience, []string{
+		"BACKBEAT_DB_DSN=" + databases.Primary.URL, "BACKBEAT_DB_REPLICAS=" + databases.Replica.URL, "BACKBEAT_DB_REPLICA_LAG=5s",
+	})})
 	if err != nil {
 		return 1, err
 	}
@@ -122,7 +136,7 @@ func run(m *testing.M) (code int, err error) {
 	behindNginx = &world{App: harness.NewApp(nginx.URL), mode: "nginx", cluster: cluster, parts: append(slices.Clone(cluster.Parts), proxied)}
 	code = m.Run()
 	fmt.Printf("%d answers held against idl/openapi.yaml\n", checked.Checked())
-	if err := errors.Join(checked.Breaches()...); err != nil {
+	if err := errors.Join(errors.Join(checked.Breaches()...), onlyLateReads(ctx)); err != nil {
 		return 1, err
 	}
 	return code, nil

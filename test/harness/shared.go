@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -58,15 +59,18 @@ func Share(ctx context.Context) (env []string, stop func() error, err error) {
 		EnvAMQP + "=" + rabbit.URL, EnvAMQPAdmin + "=" + rabbit.Admin}, stop, nil
 }
 
-func startMariaDB(ctx context.Context, dir string) (*local.Server, error) {
-	return local.StartMariaDB(ctx, dir, local.Options{Args: []string{
-		// What is committed survives the death of the process, though not a power cut.
-		"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M", "--max-connections=500"}})
+// What is committed survives the death of a database's process, though not a power cut.
+var (
+	mariaDBArgs  = []string{"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M", "--max-connections=500"}
+	postgresArgs = []string{"-c", "fsync=off", "-c", "max_connections=300"}
+)
+
+func startMariaDB(ctx context.Context, dir string, args ...string) (*local.Server, error) {
+	return local.StartMariaDB(ctx, dir, local.Options{Args: slices.Concat(mariaDBArgs, args)})
 }
 
-func startPostgres(ctx context.Context, dir string) (*local.Server, error) {
-	return local.StartPostgres(ctx, dir, local.Options{Args: []string{
-		"-c", "fsync=off", "-c", "max_connections=300"}}) // the same bargain
+func startPostgres(ctx context.Context, dir string, args ...string) (*local.Server, error) {
+	return local.StartPostgres(ctx, dir, local.Options{Args: slices.Concat(postgresArgs, args)})
 }
 
 func startRabbitMQ(ctx context.Context, dir string) (*local.RabbitMQ, error) {
@@ -100,7 +104,7 @@ func shareRabbitMQ() (broker, error) {
 
 // share starts a server for the rest of this process, which no test's context
 // may end, unless the environment names one.
-func share(variable string, start func(context.Context, string) (*local.Server, error)) (url string, err error) {
+func share(variable string, start func(context.Context, string, ...string) (*local.Server, error)) (url string, err error) {
 	if url := os.Getenv(variable); url != "" {
 		return url, nil
 	}

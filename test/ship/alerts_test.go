@@ -57,6 +57,7 @@ const (
 	uncalled = `backbeat_rpc_client_duration_seconds_count{service="user",code="unavailable"}`
 	stated   = `backbeat_sql_duration_seconds_count{process="user",code="ok"}`
 	unstated = `backbeat_sql_duration_seconds_count{process="user",code="error"}`
+	copied   = `backbeat_db_replica_in_use{process="user",replica="replica-1"}`
 	tripped  = `backbeat_redis_duration_seconds_count{process="comment",code="ok"}`
 	broken   = `backbeat_redis_duration_seconds_count{process="comment",code="error"}`
 	done     = `backbeat_video_jobs_total{outcome="published"}`
@@ -138,6 +139,8 @@ var signs = []sign{
 	{"DatabasePoolExhausted", "hardly anybody", false, one(`go_sql_wait_duration_seconds_total{process="user",db_name="primary"}`, "0+1x200")},
 	{"DatabaseFailing", "a tenth", true, two(stated, "0+90x200", unstated, "0+10x200")},
 	{"DatabaseFailing", "a hundredth", false, two(stated, "0+99x200", unstated, "0+1x200")},
+	{"ReplicaUnused", "passed over", true, one(copied, "0x200")},
+	{"ReplicaUnused", "now and then", false, one(copied, "1x180 0 0 1 1 1 0 1 1 1 0 0 1 1 1 1 0 1 1 1")},
 	{"CacheFailing", "a tenth", true, two(tripped, "0+90x200", broken, "0+10x200")},
 	{"CacheFailing", "all, from the beginning", true, one(broken, "0+10x200")},
 	{"CacheFailing", "a hundredth", false, two(tripped, "0+99x200", broken, "0+1x200")},

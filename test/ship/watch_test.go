@@ -253,6 +253,7 @@ func TestAlertsHaveRunbooks(t *testing.T) {
 type watched struct {
 	*local.Cluster
 	prometheus
+	databases harness.Replicated
 }
 
 // newWatched starts both and uses the cluster until the test ends.
@@ -262,9 +263,11 @@ func newWatched(t *testing.T) watched {
 	if err != nil {
 		t.Fatal(err)
 	}
+	databases := harness.Replications()[0].Start(t)
 	// Budgets for a machine that runs all of this at once; and every trace is sampled.
 	env := []string{
-		"BACKBEAT_DB_DSN=" + harness.MariaDB(t), "BACKBEAT_RPC_READ_BUDGET=3s", "BACKBEAT_RPC_WRITE_BUDGET=5s",
+		"BACKBEAT_DB_DSN=" + databases.Primary.URL, "BACKBEAT_DB_REPLICAS=" + databases.Replica.URL, "BACKBEAT_DB_REPLICA_LAG=5s",
+		"BACKBEAT_RPC_READ_BUDGET=3s", "BACKBEAT_RPC_WRITE_BUDGET=5s",
 		"BACKBEAT_JAEGER_SAMPLER=const", "BACKBEAT_JAEGER_SAMPLER_PARAM=1",
 	}
 	cluster, err := local.StartCluster(t.Context(), harness.Folder(t), local.ClusterOptions{Program: program, Instances: 1, Env: env})
@@ -288,7 +291,7 @@ func newWatched(t *testing.T) watched {
 	for _, server := range cluster.Servers {
 		at[server.Name] = server
 	}
-	w := watched{cluster, startPrometheus(t, at)}
+	w := watched{cluster, startPrometheus(t, at), databases}
 	w.use(t)
 	return w
 }
@@ -417,6 +420,7 @@ var faults = []struct {
 		[]string{"RoleDown", "InstanceDown", "CircuitOpen", "ServiceFailing", "PagesDegraded", "APIFaultsBurnFast"}},
 	{"RabbitMQ is killed", func(t *testing.T, w watched) { kill(t, w.server("rabbitmq")) },
 		[]string{"DependencyDown", "Spooling", "ReadingFails"}},
+	{"the replica is killed", func(t *testing.T, w watched) { kill(t, w.databases.Replica) }, []string{"ReplicaUnused"}},
 	{"Redis is killed", func(t *testing.T, w watched) { kill(t, w.server("redis")) }, []string{"CacheFailing"}},
 }
 
