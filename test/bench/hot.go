@@ -25,7 +25,7 @@ const (
 	// hotFor is how long they last, hotRounds how often hot and even are in turn: a
 	// machine differs from minute to minute.
 	hotFor    = 4 * time.Second
-	hotRounds = 3
+	hotRounds = 2
 )
 
 // Hot is what it costs others that everybody asks for the same.

@@ -34,8 +34,8 @@ const (
 	givers  = 1 << 10
 	// together is how many acts arrive in one call, as from a busy gateway.
 	together = 8
-	// farAway is what a database that is not on the same machine takes longer.
-	farAway = 2 * time.Millisecond
+	// farAway is what a database in another place takes longer for each statement.
+	farAway = 5 * time.Millisecond
 	// inTime bounds the wait for the broker, which nobody disturbs.
 	inTime = 5 * time.Second
 )
