@@ -15,6 +15,7 @@ type Config struct {
 	Data     Data     `yaml:"data"`
 	DB       DB       `yaml:"db"`
 	AMQP     AMQP     `yaml:"amqp"`
+	Likes    Likes    `yaml:"likes"`
 	Etcd     Etcd     `yaml:"etcd"`
 	Redis    Redis    `yaml:"redis"`
 	S3       S3       `yaml:"s3"`
@@ -80,6 +81,17 @@ type AMQP struct {
 	TLS      TLS    `yaml:"tls"`
 	// Confirm bounds the wait for the broker before a write goes to the spool.
 	Confirm time.Duration `yaml:"confirm"`
+}
+
+// MostShards is how many queues likes are spread over at most. Workers take from all
+// of them at any time, so it may grow, and must never shrink.
+const MostShards = 8
+
+// Likes is how likes travel to the database.
+type Likes struct {
+	// Shards is how many queues they are spread over by video, each with a consumer
+	// of its own.
+	Shards int `yaml:"shards" live:"true"`
 }
 
 // Etcd is discovery and live settings; no endpoints means the memory registry and
@@ -257,6 +269,7 @@ func Default() *Config {
 		Data:   Data{Dir: "data"},
 		DB:     DB{MaxOpen: 16, ReplicaLag: time.Second},
 		AMQP:   AMQP{Confirm: 150 * time.Millisecond},
+		Likes:  Likes{Shards: 1},
 		Etcd:   Etcd{Prefix: "/backbeat", Lease: 5 * time.Second},
 		S3:     S3{Bucket: "backbeat", Region: "us-east-1"},
 		Media:  Media{MaxBytes: 256 << 20, MaxDuration: 10 * time.Minute, StagingBytes: 4 << 30, FFmpeg: "ffmpeg", FFprobe: "ffprobe"},

@@ -114,6 +114,9 @@ func TestValidate(t *testing.T) {
 		{"an endless address burst", "BACKBEAT_LIMITS_ADDRESS_BURST=1000001", "limits.address_burst"},
 		{"negative registrations", "BACKBEAT_LIMITS_REGISTRATIONS=-1", "limits.registrations"},
 		{"negative login failures", "BACKBEAT_LIMITS_LOGIN_FAILURES=-1", "limits.login_failures"},
+		{"likes in no queue", "BACKBEAT_LIKES_SHARDS=0", "likes.shards"},
+		{"likes in all queues", "BACKBEAT_LIKES_SHARDS=8", ""},
+		{"likes in more queues than workers know", "BACKBEAT_LIKES_SHARDS=9", "likes.shards"},
 		{"nobody exempt", "BACKBEAT_LIMITS_EXEMPT=", ""},
 		{"an address exempt", "BACKBEAT_LIMITS_EXEMPT=127.0.0.1", "limits.exempt"},
 	} {

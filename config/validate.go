@@ -120,6 +120,7 @@ func (c *Config) validateLive(check check) {
 	} {
 		check(times.d >= times.least && times.d <= times.most, times.key, "must be %v to %v", times.least, times.most)
 	}
+	check(c.Likes.Shards >= 1 && c.Likes.Shards <= MostShards, "likes.shards", "must be 1 to %d", MostShards)
 	check(c.Circuit.ErrorPercent >= 1 && c.Circuit.ErrorPercent <= 100, "circuit.error_percent", "must be 1 to 100")
 	check(c.Circuit.Requests >= 1 && c.Circuit.Requests <= maxLimit, "circuit.requests", "must be 1 to %d", maxLimit)
 	for _, limit := range []struct {

@@ -29,11 +29,12 @@ var ErrOvertaken = errors.New("somebody else was quicker")
 // Transact runs fn in a transaction and runs it again when the database asks for
 // that (deadlock, lock wait, serialization failure or busy) or fn does, by
 // ErrOvertaken. So fn must set nothing outside the transaction that a second run would
-// not set again. It returns fn's error as it is.
-func Transact(ctx context.Context, db *gorm.DB, fn func(tx *gorm.DB) error) error {
+// not set again. It returns fn's error as it is. Opts are those of BeginTx; SQLite, which
+// lets transactions write one by one, needs none and heeds none.
+func Transact(ctx context.Context, db *gorm.DB, fn func(tx *gorm.DB) error, opts ...*sql.TxOptions) error {
 	var err error
 	for attempt := range transactAttempts {
-		if err = db.WithContext(ctx).Transaction(fn); !retryable(err) {
+		if err = db.WithContext(ctx).Transaction(fn, opts...); !retryable(err) {
 			return err
 		}
 		wait := time.Duration(rand.Int64N(int64(time.Millisecond) << min(attempt, 6)))

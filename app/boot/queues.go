@@ -14,7 +14,7 @@ import (
 
 // Queues returns every queue there is.
 func Queues() []mq.Queue {
-	return []mq.Queue{favorite.Queue, video.PublishQueue, video.TranscodeQueue, message.NoticeQueue}
+	return append(favorite.Queues(), video.PublishQueue, video.TranscodeQueue, message.NoticeQueue)
 }
 
 // OpenBroker returns the queues as a role of this configuration has them, and

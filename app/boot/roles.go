@@ -144,6 +144,9 @@ func startVideo(_ context.Context, s *site) (part, error) {
 
 func startFavorite(_ context.Context, s *site) (part, error) {
 	service := favorite.New(favorite.Deps{DB: s.db, Queue: s.queue, Pending: s.pending, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
+	if err := s.live.Follow(func(cfg *config.Config) error { service.Spread(cfg.Likes.Shards); return nil }); err != nil {
+		return part{}, err
+	}
 	return s.serve(func(to server.Server) error { return pbfavorite.RegisterFavoriteHandler(to, service) })
 }
 

@@ -1,8 +1,10 @@
 package favorite
 
 import (
+	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,12 +12,36 @@ import (
 
 	"backbeat/app/cache"
 	"backbeat/app/recount"
+	"backbeat/config"
 	"backbeat/mq"
 )
 
-// Queue carries likes from the service to the worker. A single consumer applies
-// them in batches: several deadlock on each other's counters.
+// Queue carries likes from the service to the worker, unless they are spread over
+// more (Service.Spread): then it is the first of Queues. A single consumer applies
+// what is in it in batches, in which the likes of a video share one update.
 var Queue = mq.Queue{Name: "favorite.write", Batch: 256, Gather: 50 * time.Millisecond, Single: true, Attempts: 5, Delay: time.Second}
+
+// Queues are all that likes may be spread over. Workers take from every one, however
+// many are in use: when that number falls, or is not yet the same everywhere, what
+// any of them holds is applied. The order between two doesn't matter, since versions
+// decide which write wins.
+func Queues() []mq.Queue {
+	all := make([]mq.Queue, config.MostShards)
+	for i := range all {
+		all[i] = Queue
+		if i > 0 {
+			all[i].Name = fmt.Sprintf("%s.%d", Queue.Name, i+1)
+		}
+	}
+	return all
+}
+
+// shardOf returns which of the first n queues carries the likes of a video. Ids that
+// were drawn one after the other differ little, so they are scattered first.
+func shardOf(video int64, n int) int {
+	const golden = 0x9e3779b97f4a7c15 // 2⁶⁴ / φ, as in Knuth's multiplicative hashing
+	return int(uint64(video) * golden >> 32 % uint64(n))
+}
 
 // messageType names the payload, event.FavoriteWrites, and its version.
 const messageType = "favorite.write/2"
@@ -52,8 +78,11 @@ type Service struct {
 	queue   mq.Publisher
 	pending Pending
 	clock   *clock
-	held    *cache.Held[owner, held]
-	log     *slog.Logger
+	// queues carry likes; shards is how many of them do, the first ones.
+	queues []mq.Queue
+	shards atomic.Int64
+	held   *cache.Held[owner, held]
+	log    *slog.Logger
 }
 
 // New returns the service.
@@ -64,10 +93,16 @@ func New(deps Deps) *Service {
 		pending: deps.Pending,
 		clock:   &clock{now: deps.Now},
 		log:     deps.Log,
+		queues:  Queues(),
 	}
+	s.Spread(1)
 	s.held = cache.NewHeld(heldUsers, heldLife, deps.Now, s.load).Counted(cache.NewCounters(deps.Metrics), "likes")
 	return s
 }
+
+// Spread has likes that are given from now on travel in the first n of Queues, 1 to
+// all of them. It may be called at any time, and instances need not agree.
+func (s *Service) Spread(n int) { s.shards.Store(int64(n)) }
 
 // write is one like or unlike: as a user asked for it, as it waits, or as the
 // row holds it. The zero version is older than every write.

@@ -3,6 +3,7 @@ package favorite
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -107,19 +108,35 @@ func (s *Service) applyNow(ctx context.Context, acts []write) error {
 	return err
 }
 
-// send puts acts with their pending entries into the queue, as one message, and
-// settles what becomes of the entries even if the caller has gone.
+// send puts acts with their pending entries into the queues in use, in one message
+// each. When one of them is refused the others still take effect.
 func (s *Service) send(ctx context.Context, acts []write) error {
-	if len(acts) == 0 {
-		return nil
+	parts := make([][]write, s.shards.Load())
+	for _, act := range acts {
+		shard := shardOf(act.video, len(parts))
+		parts[shard] = append(parts[shard], act)
 	}
+	faults := make([]error, len(parts))
+	var sending sync.WaitGroup
+	for shard, part := range parts {
+		if len(part) > 0 {
+			sending.Go(func() { faults[shard] = s.sendTo(ctx, s.queues[shard], part) })
+		}
+	}
+	sending.Wait()
+	return errors.Join(faults...)
+}
+
+// sendTo puts acts into a queue, as one message, and settles what becomes of their
+// entries even if the caller has gone.
+func (s *Service) sendTo(ctx context.Context, queue mq.Queue, acts []write) error {
 	body, err := encode(acts)
 	if err != nil {
 		return err
 	}
 	publishing, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	refused := s.queue.Publish(publishing, Queue, mq.Message{Type: messageType, Body: body})
+	refused := s.queue.Publish(publishing, queue, mq.Message{Type: messageType, Body: body})
 	settled := context.WithoutCancel(ctx)
 	if refused != nil {
 		err = s.pending.takeBack(settled, acts)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 	"gorm.io/gorm"
 
@@ -38,9 +39,17 @@ func NewWorker(deps WorkerDeps) *Worker {
 	return &Worker{store: &store{deps.DB}, queue: deps.Queue, pending: deps.Pending, log: deps.Log}
 }
 
-// Run applies likes until ctx ends, then finishes the batch in hand. Any number
-// of workers may run; the queue keeps all but one waiting.
-func (w *Worker) Run(ctx context.Context) error { return w.queue.Consume(ctx, Queue, w.handle) }
+// Run applies likes from all Queues until ctx ends, then finishes the batches in hand.
+// Any number of workers may run; each queue keeps all but one waiting. Which one that
+// is matters little: a worker applies batches of several queues side by side, and the
+// database has most of the work.
+func (w *Worker) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, queue := range Queues() {
+		group.Go(func() error { return w.queue.Consume(ctx, queue, w.handle) })
+	}
+	return group.Wait()
+}
 
 // mostApplied bounds the writes of one transaction, and of one round trip to the
 // pending entries, which has little time.

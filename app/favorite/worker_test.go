@@ -315,28 +315,37 @@ func TestWorkerReportsADatabaseThatIsAway(t *testing.T) {
 	must(t, model.Close(db))
 }
 
-// line hands over what it holds, then ends.
-type line struct {
-	batch []mq.Message
-	queue mq.Queue
-	err   error
+// lines hand over a message in each queue, then end.
+type lines struct {
+	mu       sync.Mutex
+	messages []mq.Message
+	queues   []string
+	err      error
 }
 
-func (l *line) Consume(ctx context.Context, queue mq.Queue, handle mq.Handler) error {
-	l.queue = queue
-	return errors.Join(handle(ctx, l.batch), l.err)
+func (l *lines) Consume(ctx context.Context, queue mq.Queue, handle mq.Handler) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.queues = append(l.queues, queue.Name)
+	next := l.messages[:1]
+	l.messages = l.messages[1:]
+	return errors.Join(handle(context.WithoutCancel(ctx), next), l.err)
 }
 
-func TestWorkerRunConsumesTheQueueOfLikes(t *testing.T) {
+func TestWorkerRunConsumesEveryQueueOfLikes(t *testing.T) {
 	db := tables.Open(t, harness.SQLite(t))
-	likes := []write{{alice, film, bob, true, epoch}, {bob, film, bob, true, epoch}}
+	var likes []write
+	var names []string
+	for i, queue := range Queues() {
+		likes, names = append(likes, write{alice, film + int64(i), bob, true, epoch}), append(names, queue.Name)
+	}
 	broken := errors.New("the queue can never work")
-	consumer := &line{batch: messages(t, likes), err: broken}
+	consumer := &lines{messages: messages(t, likes), err: broken}
 	if err := newWorker(t, db, memoryPending(), consumer).Run(t.Context()); !errors.Is(err, broken) {
 		t.Errorf("Run returned %v, want the consumer's error", err)
 	}
-	if consumer.queue != Queue {
-		t.Errorf("consumed %v, want %v", consumer.queue, Queue)
+	if slices.Sort(consumer.queues); !slices.Equal(consumer.queues, names) {
+		t.Errorf("consumed %q, want %q", consumer.queues, names)
 	}
 	audit(t, db, likes)
 }

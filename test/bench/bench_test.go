@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"backbeat/deploy/local"
 	"backbeat/test/harness"
 )
 
@@ -247,6 +248,71 @@ func TestSettleSaysWhatIsMissing(t *testing.T) {
 	a.answered.Add(1)
 	if _, err := a.settle(t.Context()); err == nil {
 		t.Error("counts what it can't")
+	}
+}
+
+func TestBatchesOfLikesAreCountedOverAllQueues(t *testing.T) {
+	metrics := address(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `backbeat_queue_handle_duration_seconds_bucket{code="ok",queue="favorite.write",le="1"} 7
+backbeat_queue_handle_duration_seconds_count{code="ok",queue="favorite.write",store="rabbitmq"} 7
+backbeat_queue_handle_duration_seconds_count{code="ok",queue="favorite.write.3",store="rabbitmq"} 2
+backbeat_queue_handle_duration_seconds_count{code="ok",queue="video.publish",store="rabbitmq"} 100
+`)
+	}))
+	if n, err := handled(t.Context(), &local.Server{Metrics: "http://" + metrics}); n != 9 || err != nil {
+		t.Errorf("%g batches, %v; want 9", n, err)
+	}
+}
+
+func TestNobodyLikesAVideoTwice(t *testing.T) {
+	g := given{fans: []int64{1, 2, 3, 4}, about: map[int64]int{}}
+	var got []int64
+	for range 4 {
+		got = append(got, g.next(10))
+	}
+	if first := g.next(20); first != got[0] {
+		t.Errorf("another video begins with %d", first)
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, []int64{1, 2, 3, 4}) {
+		t.Errorf("fans %v like it", got)
+	}
+}
+
+// Rounds are added up: latencies of all of them, and what was spent for each request.
+func TestRoundsOfALoadAreAddedUp(t *testing.T) {
+	var g gathered
+	for _, ms := range []time.Duration{10, 30} {
+		g.add(measured{
+			ordinary: tally{latencies: []time.Duration{ms * time.Millisecond}}, crowd: tally{latencies: make([]time.Duration, 4), errors: 1, fault: errors.New("refused")},
+			spent: account{"gateway": ms * time.Millisecond, "favorite-worker": 10 * time.Millisecond, "etcd": time.Second},
+			asked: counts{sql: 10, redis: 5}, took: time.Second, likes: 3, batches: 2,
+		})
+	}
+	got := g.load()
+	if got.Requests != 10 || got.Errors != 2 || got.Fault != "refused" || got.P99 != 10 || got.CPU != 6 || got.SQL != 2 || got.Redis != 1 ||
+		got.Likes != 3 || got.Batches != 2 || got.WorkerCPU != 10 {
+		t.Errorf("%+v", got)
+	}
+	var printed strings.Builder
+	if err := (&Hot{Even: got, Hot: HotLoad{P99: 12, CPU: 3}}).print(&printed); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(printed.String(), "p99 +20 % (goal: below +20 %), CPU per request -50 %") {
+		t.Error(printed.String())
+	}
+}
+
+func TestShardsAreSetAgainstOne(t *testing.T) {
+	var printed strings.Builder
+	err := printDrains(&printed, []Drain{{Shards: 1, PerSecond: 100}, {Shards: 2, PerSecond: 150}, {Shards: 1, Late: 2, PerSecond: 10}, {Shards: 2, Late: 2, PerSecond: 30}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, times := range []string{"1.0×", "1.5×", "3.0×"} {
+		if !strings.Contains(printed.String(), times) {
+			t.Errorf("no %s in %s", times, printed.String())
+		}
 	}
 }
 

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"backbeat/app/favorite"
+	"backbeat/deploy/local"
 )
 
 // counts are what the servers say they were asked since they started.
@@ -48,4 +53,33 @@ func (c *counters) read(ctx context.Context) (now counts, err error) {
 		}
 	}
 	return now, fmt.Errorf("not in Redis's statistics: total_commands_processed")
+}
+
+// handledMetric counts the batches that a worker's handler was called with.
+const handledMetric = "backbeat_queue_handle_duration_seconds_count{"
+
+// handled returns how many batches of likes a worker has handled since it started.
+func handled(ctx context.Context, worker *local.Server) (batches float64, err error) {
+	ask, err := http.NewRequestWithContext(ctx, http.MethodGet, worker.Metrics+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	response, err := http.DefaultClient.Do(ask)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() {
+		series, value, _ := strings.Cut(lines.Text(), "} ")
+		if !strings.HasPrefix(series, handledMetric) || !strings.Contains(series, favorite.Queue.Name) {
+			continue
+		}
+		n, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", series, err)
+		}
+		batches += n
+	}
+	return batches, lines.Err()
 }

@@ -76,14 +76,19 @@ func drive(ctx context.Context, l load) tally {
 	group.Wait()
 	all := tally{took: time.Since(start)}
 	for _, t := range tallies {
-		all.latencies = append(all.latencies, t.latencies...)
-		all.errors, all.degraded = all.errors+t.errors, all.degraded+t.degraded
-		if t.fault != nil {
-			all.fault = t.fault
-		}
+		all.add(t)
 	}
 	slices.Sort(all.latencies)
 	return all
+}
+
+// add adds what came of another, to be sorted.
+func (t *tally) add(more tally) {
+	t.latencies = append(t.latencies, more.latencies...)
+	t.errors, t.degraded = t.errors+more.errors, t.degraded+more.degraded
+	if more.fault != nil {
+		t.fault = more.fault
+	}
 }
 
 // send is one connection's share of a load. It connects anew after an error of

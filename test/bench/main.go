@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -42,7 +43,7 @@ func command(args []string) error {
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
 		return errors.New("usage: bench [flags], or bench compare OLD.json NEW.json")
 	}
-	if len(choose(*only)) == 0 && !strings.Contains(crowdName, *only) {
+	if len(choose(*only)) == 0 && !slices.ContainsFunc([]string{crowdName, hotName, shardsName}, func(name string) bool { return strings.Contains(name, *only) }) {
 		return fmt.Errorf("no row holds %q", *only)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -121,24 +122,57 @@ func (result *Result) measure(ctx context.Context, b *bench, only string) error 
 		result.Floors.RPC += around.RPC / float64(len(chosen))
 		before = after
 	}
-	if !strings.Contains(crowdName, only) {
-		return nil
+	if strings.Contains(crowdName, only) {
+		if err := result.measureCrowd(ctx, b, before); err != nil {
+			return fmt.Errorf("a crowd of %d: %w", phones, err)
+		}
 	}
+	if len(chosen) == 0 {
+		result.Floors = before
+	}
+	return result.measureLikes(ctx, b, only)
+}
+
+// measureCrowd measures it between the floors before and those after.
+func (result *Result) measureCrowd(ctx context.Context, b *bench, before Floors) error {
 	fmt.Fprintln(os.Stderr, "a crowd of", phones)
 	crowd, err := b.crowd(ctx)
 	if err != nil {
-		return fmt.Errorf("a crowd of %d: %w", phones, err)
+		return err
 	}
 	after, err := b.floors.measure(ctx, many, floorFor)
 	if err != nil {
 		return err
 	}
-	around := before.mean(after)
-	crowd.judge(row{}, around)
-	if len(chosen) == 0 {
-		result.Floors = around
-	}
+	crowd.judge(row{}, before.mean(after))
 	result.Crowd = []Row{crowd}
+	return nil
+}
+
+// measureLikes measures what happens when everybody likes the same, and queues that
+// share the work.
+func (result *Result) measureLikes(ctx context.Context, b *bench, only string) error {
+	hot, shards := strings.Contains(hotName, only), strings.Contains(shardsName, only)
+	if !hot && !shards {
+		return nil
+	}
+	fmt.Fprintln(os.Stderr, "gathering", fanCount, "fans")
+	f, err := gather(ctx, b.world)
+	if err != nil {
+		return fmt.Errorf("gathering fans: %w", err)
+	}
+	if hot {
+		fmt.Fprintln(os.Stderr, hotName)
+		if result.Hot, err = b.hot(ctx, f); err != nil {
+			return fmt.Errorf("%s: %w", hotName, err)
+		}
+	}
+	if shards {
+		fmt.Fprintln(os.Stderr, shardsName)
+		if result.Drains, err = b.shards(ctx, f); err != nil {
+			return fmt.Errorf("%s: %w", shardsName, err)
+		}
+	}
 	return nil
 }
 

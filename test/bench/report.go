@@ -36,6 +36,9 @@ type Result struct {
 	Rows  []Row `json:"rows"`
 	Few   []Row `json:"few"`
 	Crowd []Row `json:"crowd"`
+	// Hot and Drains are nil when they were not asked for.
+	Hot    *Hot    `json:"hot,omitempty"`
+	Drains []Drain `json:"drains,omitempty"`
 }
 
 // Row is what came of one load. CPU is in ms per request.
@@ -192,7 +195,15 @@ func (result *Result) print(w io.Writer) error {
 			}
 		}
 	}
-	return nil
+	if result.Hot != nil {
+		if err := result.Hot.print(w); err != nil {
+			return err
+		}
+	}
+	if len(result.Drains) == 0 {
+		return nil
+	}
+	return printDrains(w, result.Drains)
 }
 
 func ratio(a, b float64) float64 {

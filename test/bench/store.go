@@ -34,6 +34,26 @@ func (s *store) questions(ctx context.Context) (int64, error) {
 	return status.Value - s.asked.Load(), err
 }
 
+// deadlocks returns how many transactions the server has ended for one.
+func (s *store) deadlocks(ctx context.Context) (int64, error) {
+	var status struct {
+		Value int64 `gorm:"column:Value"`
+	}
+	err := s.read(ctx).Raw("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'").Scan(&status).Error
+	return status.Value, err
+}
+
+// tallied returns an error when what counts likes does not say how many there are.
+func (s *store) tallied(ctx context.Context) error {
+	var n struct{ Likes, Videos, Received, Given int64 }
+	err := s.read(ctx).Raw("SELECT (SELECT COUNT(*) FROM favorites WHERE liked) AS likes, (SELECT SUM(likes) FROM favorite_videos) AS videos, " +
+		"SUM(received) AS received, SUM(given) AS given FROM favorite_users").Scan(&n).Error
+	if err == nil && (n.Videos != n.Likes || n.Received != n.Likes || n.Given != n.Likes) {
+		err = fmt.Errorf("there are %d likes; videos have %d, authors got %d and users gave %d", n.Likes, n.Videos, n.Received, n.Given)
+	}
+	return err
+}
+
 // ids returns a column of a table, in an order of the database's or as by says,
 // most of them at most.
 func ids[T any](ctx context.Context, s *store, column, by string, most int) (list []int64, err error) {

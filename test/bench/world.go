@@ -107,6 +107,12 @@ func members(c *local.Cluster) (all []member) {
 	return all
 }
 
+// server returns the one of this name.
+func (w *world) server(name string) *local.Server {
+	i := slices.IndexFunc(w.cluster.Servers, func(s *local.Server) bool { return s.Name == name })
+	return w.cluster.Servers[i]
+}
+
 // role is what a part's name begins with.
 func role(part *local.Server) string { return part.Name[:strings.LastIndexByte(part.Name, '-')] }
 

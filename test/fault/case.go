@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"backbeat/test/sluice"
 )
 
 // faultCase is one row of the table: a fault, the load it meets, and what is
@@ -64,7 +66,7 @@ type run struct {
 	// goroutines are the gateway's before the fault, while it lasts, and at the end.
 	goroutines []int
 	// sluices hold back what flows to a service that was made slowable.
-	sluices []*sluice
+	sluices []*sluice.Sluice
 }
 
 // record is what a run came to, a line of the table and an entry of latest.json.

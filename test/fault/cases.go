@@ -12,6 +12,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"backbeat/test/sluice"
 )
 
 // cases is the table.
@@ -344,18 +346,18 @@ func favoriteSlow(ctx context.Context, r *run) error {
 	}
 	err := r.during("favorite slow",
 		func() error {
-			return r.each(func(s *sluice) error { return s.delay(2 * time.Second) })
+			return r.each(func(s *sluice.Sluice) error { return s.Delay(2 * time.Second) })
 		},
 		func() error { return r.hold(ctx, 10*time.Second) },
 		func() error { return r.measure(ctx) },
-		func() error { return r.each(func(s *sluice) error { return s.heal(ctx) }) })
+		func() error { return r.each(func(s *sluice.Sluice) error { return s.Heal(ctx) }) })
 	if err == nil {
 		err = r.hold(ctx, 5*time.Second)
 	}
 	return errors.Join(err, r.measure(ctx))
 }
 
-func (r *run) each(do func(*sluice) error) error {
+func (r *run) each(do func(*sluice.Sluice) error) error {
 	var faults []error
 	for _, s := range r.sluices {
 		faults = append(faults, do(s))

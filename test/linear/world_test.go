@@ -82,12 +82,16 @@ type kind struct {
 	// cancels is whether callers may go away in the middle. A server may still
 	// commit what its client gave up, after everything was counted.
 	cancels bool
+	// shards are how many queues the first instance spreads likes over; the other one
+	// knows of one.
+	shards int
 }
 
 var kinds = []kind{
-	{"sqlite, table queues", 6, harness.SQLite, tableBroker, false, true},
-	{"mariadb, table queues", 14, harness.MariaDB, tableBroker, false, false},
-	{"mariadb, rabbitmq, redis", 20, harness.MariaDB, rabbitBroker, true, false},
+	{"sqlite, table queues", 6, harness.SQLite, tableBroker, false, true, 1},
+	{"mariadb, table queues", 14, harness.MariaDB, tableBroker, false, false, 1},
+	{"mariadb, rabbitmq, redis", 10, harness.MariaDB, rabbitBroker, true, false, 1},
+	{"mariadb, rabbitmq, redis, four shards", 10, harness.MariaDB, rabbitBroker, true, false, 4},
 }
 
 // tableBroker is a table in a file of its own.
@@ -131,12 +135,14 @@ func newWorld(tb testing.TB, k kind, b breakage) *world {
 
 	versions, pending := w.shared(tb, k, b)
 	worked := pending()
-	instance := func(now func() time.Time) pbfavorite.FavoriteHandler {
-		return liked(favorite.New(favorite.Deps{DB: db, Queue: publisher, Pending: pending(), Now: now, Log: log}))
+	instance := func(now func() time.Time, shards int) pbfavorite.FavoriteHandler {
+		service := favorite.New(favorite.Deps{DB: db, Queue: publisher, Pending: pending(), Now: now, Log: log})
+		service.Spread(shards)
+		return liked(service)
 	}
 	ids := id.NewGenerator(time.Now)
 	w.services = services{
-		favorites: []pbfavorite.FavoriteHandler{instance(time.Now), instance(slow)},
+		favorites: []pbfavorite.FavoriteHandler{instance(time.Now, k.shards), instance(slow, 1)},
 		relation:  relation.New(relation.Deps{DB: db, IDs: ids, Cache: versions, Now: time.Now, Log: log}),
 		comment:   remarked(comment.New(comment.Deps{DB: db, IDs: ids, Cache: versions, Now: time.Now, Log: log})),
 		message:   message.New(message.Deps{DB: db, IDs: ids, Now: wobbly}),
