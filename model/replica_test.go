@@ -86,11 +86,6 @@ func (r *replicated) used(t *testing.T) {
 	harness.Eventually(t, 30*time.Second, func() error { return r.answeredBy(t, r.Replica.URL) }, "the replica is used")
 }
 
-func (r *replicated) passedOver(t *testing.T, within time.Duration) {
-	t.Helper()
-	harness.Eventually(t, within, func() error { return r.answeredBy(t, r.Primary.URL) }, "the replica is passed over")
-}
-
 func TestLateReadsGoToTheReplicaAndNothingElse(t *testing.T) {
 	onEachReplicated(t, func(t *testing.T, r *replicated) {
 		r.used(t)

@@ -17,8 +17,8 @@ var mayBeLate = map[string]*regexp.Regexp{
 	"cards of videos":          regexp.MustCompile("^SELECT \\* FROM `videos` WHERE id IN .* AND author_id = 0\\)+$"),
 	"older pages of the feed":  regexp.MustCompile("^SELECT \\* FROM `videos` WHERE published_at < "),
 	"works of somebody else":   regexp.MustCompile("^SELECT \\* FROM `videos` WHERE author_id = \\d+ AND state IN \\(2\\) "),
-	"how many works those are": regexp.MustCompile("^SELECT author_id, works FROM video_authors WHERE author_id IN \\(\\d+\\)$"),
-	"likes of somebody else":   regexp.MustCompile("^SELECT video_id, version, 1 AS state FROM \\(SELECT video_id, version FROM favorites WHERE "),
+	"how many works those are": regexp.MustCompile(`^SELECT author_id, works FROM video_authors WHERE author_id IN \(\d+\)$`),
+	"likes of somebody else":   regexp.MustCompile(`^SELECT video_id, version, 1 AS state FROM \(SELECT video_id, version FROM favorites WHERE `),
 }
 
 var heartbeat = regexp.MustCompile("^SELECT beat FROM heartbeats WHERE id = 1$")
