@@ -52,7 +52,7 @@ type Service struct {
 	queue   mq.Publisher
 	pending Pending
 	clock   *clock
-	held    *cache.Held[owner, held]
+	held    *cache.Held[question, rowsByVideo]
 	log     *slog.Logger
 }
 
@@ -65,7 +65,7 @@ func New(deps Deps) *Service {
 		clock:   &clock{now: deps.Now},
 		log:     deps.Log,
 	}
-	s.held = cache.NewHeld(heldUsers, heldLife, deps.Now, s.load).Counted(cache.NewCounters(deps.Metrics), "likes")
+	s.held = cache.NewHeld(heldQuestions, heldLife, deps.Now, s.load).Counted(cache.NewCounters(deps.Metrics), "likes")
 	return s
 }
 

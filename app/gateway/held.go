@@ -18,7 +18,10 @@ import (
 
 const (
 	heldCounts = 50_000
-	heldCards  = 50_000
+	// heldCards bounds the cards of users, and those of videos. They are held for
+	// minutes: of a hundred thousand who come by in that time each is asked for once.
+	// One takes some 400 bytes.
+	heldCards = 100_000
 	// heldPages bounds the pages of either kind; clients choose their Host and their
 	// cursor. maxHeldPage is the largest held, in bytes.
 	heldPages   = 256
