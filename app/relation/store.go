@@ -81,10 +81,10 @@ type wanted struct {
 // users.
 const maxWanted = 32
 
-// followed returns whom of those wanted the viewers follow, by viewer. It reads no
-// others, however many a viewer follows.
+// followed returns whom of those wanted the viewers follow, by viewer, one perhaps
+// more than once. It reads no others, however many a viewer follows.
 func (s *store) followed(ctx context.Context, asked []wanted) (map[int64][]int64, error) {
-	const one = "(follower_id = ? AND followee_id IN ?)"
+	const part = "SELECT follower_id, followee_id FROM follows WHERE follower_id = ? AND followee_id IN ?"
 	found := make(map[int64][]int64, len(asked))
 	asked = slices.DeleteFunc(slices.Clone(asked), func(w wanted) bool { return len(w.users) == 0 })
 	for some := range slices.Chunk(asked, maxWanted) {
@@ -94,8 +94,7 @@ func (s *store) followed(ctx context.Context, asked []wanted) (map[int64][]int64
 			args = append(args, w.viewer, batch.Padded(w.users))
 		}
 		var rows []model.Follow
-		err := s.db.WithContext(ctx).Select("follower_id", "followee_id").
-			Where(strings.Repeat(one+" OR ", len(some)-1)+one, args...).Find(&rows).Error
+		err := s.db.WithContext(ctx).Raw(strings.Repeat(part+" UNION ALL ", len(some)-1)+part, args...).Scan(&rows).Error
 		if err != nil {
 			return nil, model.Wrap(err, "reading whom %d users follow", len(some))
 		}
