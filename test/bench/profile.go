@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -102,6 +103,9 @@ func top(ctx context.Context, path, prefix, by string) ([]string, error) {
 	return functions(string(printed), prefix, by == "-cum"), nil
 }
 
+// typeArguments are those of a generic function, too long to read.
+var typeArguments = regexp.MustCompile(`\[go\.shape.*\]`)
+
 // functions reads them from the lines of pprof's table: flat, flat%, sum%, cum,
 // cum%, name.
 func functions(table, prefix string, cumulative bool) (list []string) {
@@ -116,7 +120,9 @@ func functions(table, prefix string, cumulative bool) (list []string) {
 		if len(fields) <= name || !strings.HasSuffix(fields[cum], "%") || !strings.HasPrefix(fields[name], prefix) {
 			continue
 		}
-		list = append(list, strings.TrimPrefix(fields[name], ours)+" "+fields[share])
+		called := typeArguments.ReplaceAllString(strings.Join(fields[name:], " "), "[…]")
+		called = strings.TrimSuffix(strings.TrimPrefix(called, ours), " (inline)")
+		list = append(list, called+" "+fields[share])
 		if len(list) == topMost {
 			break
 		}
