@@ -26,8 +26,8 @@ fuzz: ## every fuzz target for a minute, or FUZZTIME=10s for less of it
 fault: ## every promise under its fault, or CASE=name; LOAD=0.3 TIME=0.3 for less of it
 	go run ./test/fault -load $(or $(LOAD),1) -time $(or $(TIME),1) $(CASE)
 
-bench: ## what every request costs, or ONLY=name; SECONDS=4 of each load, PROFILE=role
-	go run ./test/bench -only "$(ONLY)" -seconds $(or $(SECONDS),4) -profile "$(PROFILE)"
+bench: ## what every request costs, or ONLY=name; SECONDS=4 of each load, PROFILE=role, GROWTH=100 times the data
+	go run ./test/bench -only "$(ONLY)" -seconds $(or $(SECONDS),4) -profile "$(PROFILE)" -growth $(or $(GROWTH),0)
 
 bench-compare: ## two results side by side, A=old.json B=new.json (default the last two)
 	go run ./test/bench compare $(or $(A),test/bench/out/previous.json) $(or $(B),test/bench/out/latest.json)

@@ -46,10 +46,20 @@ type miss[K comparable] struct {
 // NewHeld returns an empty cache of at most size values. Without load it has what
 // was put into it, and there is only Peek.
 func NewHeld[K comparable, V any](size int, life time.Duration, now func() time.Time, load Load[K, V]) *Held[K, V] {
-	h := &Held[K, V]{
-		entries: otter.Must(&otter.Options[K, held[V]]{MaximumSize: size}),
-		now:     now, load: load,
-	}
+	return newHeld(&otter.Options[K, held[V]]{MaximumSize: size}, life, now, load)
+}
+
+// NewWeighed is NewHeld for values of very different sizes: together they have at
+// most so many bytes, as weigh says of each, keys and some overhead not included.
+func NewWeighed[K comparable, V any](most uint64, weigh func(V) int, life time.Duration, now func() time.Time, load Load[K, V]) *Held[K, V] {
+	return newHeld(&otter.Options[K, held[V]]{
+		MaximumWeight: most,
+		Weigher:       func(_ K, e held[V]) uint32 { return uint32(min(weigh(e.value)+entryOverhead, math.MaxUint32)) },
+	}, life, now, load)
+}
+
+func newHeld[K comparable, V any](options *otter.Options[K, held[V]], life time.Duration, now func() time.Time, load Load[K, V]) *Held[K, V] {
+	h := &Held[K, V]{entries: otter.Must(options), now: now, load: load}
 	h.SetLife(life)
 	h.missed = batch.NewGroup(math.MaxInt, h.fetch)
 	return h

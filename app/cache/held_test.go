@@ -247,6 +247,30 @@ func TestHeldIsBounded(t *testing.T) {
 	}
 }
 
+// As many are held as fit: few large ones or many small ones.
+func TestWeighedIsBoundedByBytes(t *testing.T) {
+	const most = 100_000
+	for _, row := range []struct {
+		name                string
+		bytes, least, bound int
+	}{
+		{"large", 10_000, 5, most / 10_000},
+		{"small", 10, 500, most / 10},
+		{"too large", 2 * most, 0, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			h := NewWeighed[int](most, func(bytes int) int { return bytes }, time.Hour, time.Now, nil)
+			for key := range 20_000 {
+				h.Put(key, row.bytes)
+			}
+			h.entries.CleanUp()
+			if held := h.entries.EstimatedSize(); held < row.least || held > row.bound {
+				t.Errorf("%d values of %d bytes are held", held, row.bytes)
+			}
+		})
+	}
+}
+
 // away is a cache that can't be reached while it is down.
 type away struct {
 	Cache

@@ -47,6 +47,6 @@ var _ pb.CommentHandler = (*Server)(nil)
 func New(deps Deps) *Server {
 	s := &Server{store: &store{db: deps.DB, ids: deps.IDs}, now: deps.Now, log: deps.Log}
 	s.versions = cache.NewVersions(deps.Cache, "comment:", deps.Now)
-	s.lists = cache.NewHeld(heldLists, heldLife, deps.Now, s.load).Counted(cache.NewCounters(deps.Metrics), "comments")
+	s.lists = cache.NewWeighed(heldBytes, weight, heldLife, deps.Now, s.load).Counted(cache.NewCounters(deps.Metrics), "comments")
 	return s
 }

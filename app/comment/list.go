@@ -12,9 +12,12 @@ const (
 	// heldLife is how old a list that an instance holds may be, should word of a
 	// change not reach it.
 	heldLife = 3 * time.Second
-	// heldLists bounds the lists held, heldTimeout the loading of one.
-	heldLists   = 256
-	heldTimeout = time.Second
+	// heldBytes bounds the lists held, of which one has a few comments or a thousand;
+	// commentBytes is what one takes beside its text. heldTimeout bounds the loading of
+	// a list.
+	heldBytes    = 64 << 20
+	commentBytes = 160
+	heldTimeout  = time.Second
 )
 
 // listing is a video's comments at one version of them.
@@ -58,6 +61,15 @@ func (s *Server) numbers(ctx context.Context, videos []int64) []uint64 {
 func (s *Server) read(ctx context.Context, video int64) ([]*entity.Comment, error) {
 	rows, err := s.store.newest(ctx, video, maxList)
 	return toEntities(rows), err
+}
+
+// weight is about what a list takes, in bytes.
+func weight(comments []*entity.Comment) int {
+	bytes := 0
+	for _, c := range comments {
+		bytes += commentBytes + len(c.GetContent())
+	}
+	return bytes
 }
 
 // load reads the lists of several videos, one by one.

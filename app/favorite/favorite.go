@@ -81,7 +81,7 @@ type Service struct {
 	// queues carry likes; shards is how many of them do, the first ones.
 	queues []mq.Queue
 	shards atomic.Int64
-	held   *cache.Held[owner, held]
+	held   *cache.Held[question, rowsByVideo]
 	log    *slog.Logger
 }
 
@@ -96,7 +96,7 @@ func New(deps Deps) *Service {
 		queues:  Queues(),
 	}
 	s.Spread(1)
-	s.held = cache.NewHeld(heldUsers, heldLife, deps.Now, s.load).Counted(cache.NewCounters(deps.Metrics), "likes")
+	s.held = cache.NewHeld(heldQuestions, heldLife, deps.Now, s.load).Counted(cache.NewCounters(deps.Metrics), "likes")
 	return s
 }
 

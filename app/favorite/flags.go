@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"backbeat/app/cache"
 	pb "backbeat/proto/favorite"
 )
 
@@ -13,25 +14,24 @@ const (
 	// then rows of that age misses no write. A write that was applied without one,
 	// by an instance that alone can't reach the entries, shows after heldLife.
 	heldLife = settledLife / 4
-	// heldUsers is how many users' rows an instance holds, maxHeld how many of one.
-	heldUsers = 8192
-	maxHeld   = 512
+	// heldQuestions is how many are held with their answers: some 10 MB when each is
+	// about a page of 30 videos.
+	heldQuestions = 16_384
 	// heldTimeout bounds one loading.
 	heldTimeout = time.Second
 )
 
-// owner names a user's rows. Those held under another mark are older than a write
-// that had no pending entry.
-type owner struct {
-	user int64
-	mark mark
+// question is which videos a user is asked about: as many as a page has, however
+// many the user likes. Rows held under another mark are older than a write that had
+// no pending entry.
+type question struct {
+	user   int64
+	mark   mark
+	videos cache.IDs
 }
 
-// held are a user's rows by video, or not all of them.
-type held struct {
-	rows map[int64]write
-	more bool
-}
+// rowsByVideo are a user's rows of the videos asked about, and perhaps of others.
+type rowsByVideo map[int64]write
 
 // flags returns what each of the viewers likes of the videos asked about.
 func (s *Service) flags(ctx context.Context, asked []*pb.FlagsRequest_Viewer) ([]*pb.FlagsResponse_Viewer, error) {
@@ -43,40 +43,34 @@ func (s *Service) flags(ctx context.Context, asked []*pb.FlagsRequest_Viewer) ([
 	// applied earlier still, so the rows show it.
 	waiting, err := s.pending.of(ctx, users...)
 	known := err == nil
-	owners := make([]owner, len(asked))
-	for i, user := range users {
-		owners[i].user = user
+	questions := make([]question, len(asked))
+	for i, viewer := range asked {
+		questions[i] = question{user: viewer.Id, videos: cache.PackIDs(viewer.VideoIds)}
 		if known {
-			owners[i].mark = waiting[i].mark
+			questions[i].mark = waiting[i].mark
 		}
 	}
-	var rows []held
+	var rows []rowsByVideo
 	if known {
-		rows, err = s.held.Get(ctx, owners...)
+		rows, err = s.held.Get(ctx, questions...)
 	} else { // writes may have no entries now: only the rows know
 		s.log.DebugContext(ctx, "pending likes not read", "users", len(users), "error", err)
 		waiting = make([]view, len(users))
-		rows, err = s.unheld(ctx, owners)
+		rows, err = s.unheld(ctx, questions)
 	}
 	if err != nil {
 		return nil, err
 	}
 	answers := make([]*pb.FlagsResponse_Viewer, len(asked))
 	for i, viewer := range asked {
-		mine := rows[i].rows
-		if rows[i].more {
-			if mine, err = s.storedRows(ctx, viewer.Id, viewer.VideoIds); err != nil {
-				return nil, err
-			}
-		}
-		answers[i] = &pb.FlagsResponse_Viewer{VideoIds: likedOf(viewer.VideoIds, mine, waiting[i].writes)}
+		answers[i] = &pb.FlagsResponse_Viewer{VideoIds: likedOf(viewer.VideoIds, rows[i], waiting[i].writes)}
 	}
 	return answers, nil
 }
 
 // likedOf returns those of the videos that are liked, by the newer of a row and a
 // write that waits.
-func likedOf(videos []int64, rows map[int64]write, waiting []write) (liked []int64) {
+func likedOf(videos []int64, rows rowsByVideo, waiting []write) (liked []int64) {
 	newest := make(map[int64]write, len(waiting))
 	for _, w := range waiting {
 		newest[w.video] = w
@@ -93,47 +87,31 @@ func likedOf(videos []int64, rows map[int64]write, waiting []write) (liked []int
 	return liked
 }
 
-func (s *Service) storedRows(ctx context.Context, user int64, videos []int64) (map[int64]write, error) {
-	if len(videos) == 0 {
-		return nil, nil
-	}
-	found, err := s.store.rowsAmong(ctx, user, videos)
-	rows := make(map[int64]write, len(found))
-	for _, row := range found {
-		rows[row.video] = row
-	}
-	return rows, err
-}
-
 // unheld reads what would else be held.
-func (s *Service) unheld(ctx context.Context, of []owner) ([]held, error) {
-	found, err := s.load(ctx, of)
-	sets := make([]held, len(of))
-	for i, key := range of {
-		sets[i] = found[key]
+func (s *Service) unheld(ctx context.Context, asked []question) ([]rowsByVideo, error) {
+	found, err := s.load(ctx, asked)
+	answers := make([]rowsByVideo, len(asked))
+	for i, q := range asked {
+		answers[i] = found[q]
 	}
-	return sets, err
+	return answers, err
 }
 
-// load reads the rows of several users.
-func (s *Service) load(ctx context.Context, of []owner) (map[owner]held, error) {
+// load answers several questions.
+func (s *Service) load(ctx context.Context, asked []question) (map[question]rowsByVideo, error) {
 	ctx, cancel := context.WithTimeout(ctx, heldTimeout)
 	defer cancel()
-	users := make([]int64, len(of))
-	for i, key := range of {
-		users[i] = key.user
+	among := make([]wanted, len(asked))
+	for i, q := range asked {
+		among[i] = wanted{q.user, q.videos.Unpack()}
 	}
-	found, err := s.store.rows(ctx, users, maxHeld+1)
+	found, err := s.store.rowsAmong(ctx, among)
 	if err != nil {
 		return nil, err
 	}
-	sets := make(map[owner]held, len(of))
-	for _, key := range of {
-		set := held{rows: found[key.user]}
-		if len(set.rows) > maxHeld {
-			set = held{more: true}
-		}
-		sets[key] = set
+	answers := make(map[question]rowsByVideo, len(asked))
+	for _, q := range asked {
+		answers[q] = found[q.user]
 	}
-	return sets, nil
+	return answers, nil
 }

@@ -22,7 +22,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 			w.list(t, alice)
 			w.statsOf(t, []int64{film, clip}, []int64{alice, carol})
 			flagsOf(t, w.other, alice, film, clip)
-			_, err := w.storedRows(t.Context(), alice, []int64{film, clip})
+			_, err := w.store.rowsAmong(t.Context(), []wanted{{alice, []int64{film, clip}}, {bob, []int64{clip}}})
 			must(t, err)
 		})
 	})

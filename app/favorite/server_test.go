@@ -125,7 +125,7 @@ func flagsOf(tb testing.TB, s *Service, viewer int64, videos ...int64) []int64 {
 // forget lets the rows that instances hold expire.
 func (w *world) forget() {
 	for _, s := range []*Service{w.Service, w.other} {
-		s.held = cache.NewHeld(heldUsers, heldLife, time.Now, s.load)
+		s.held = cache.NewHeld(heldQuestions, heldLife, time.Now, s.load)
 	}
 }
 
@@ -770,27 +770,44 @@ func readsTheirWrites(t *testing.T, db *gorm.DB, p Pending) func(*rapid.T) {
 	}
 }
 
-// Of a user with more rows than are held, only those asked for are read.
-func TestFlagsOfManyLikes(t *testing.T) {
+// Of many users with many likes each is told their own, of the videos they asked
+// about, again and after another page too.
+func TestFlagsOfManyUsersAndLikes(t *testing.T) {
+	const viewers, videos = 2*maxWanted + 3, 40
+	likes := func(viewer, video int64) bool { return (viewer+video)%3 == 0 }
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
 		w := newWorld(t, db, memoryPending())
 		var writes []write
-		var asked, want []int64
-		for video := int64(1); video <= maxHeld+2; video++ {
-			liked := video%3 != 0
-			writes = append(writes, write{alice, video, carol, liked, epoch})
-			if video%7 == 0 {
-				asked = append(asked, video)
-				if liked {
-					want = append(want, video)
-				}
+		for viewer := range int64(viewers) {
+			for video := range int64(videos) {
+				writes = append(writes, write{alice + viewer, film + video, carol, likes(viewer, video), epoch})
 			}
 		}
 		for some := range slices.Chunk(writes, 100) {
 			must(t, w.store.apply(t.Context(), some, nil))
 		}
-		if got := flagsOf(t, w.Service, alice, asked...); !slices.Equal(got, want) {
-			t.Errorf("got %v, want %v", got, want)
+		for _, page := range []struct{ from, to int64 }{{0, 30}, {0, 30}, {10, videos}, {5, 5}, {7, 8}} {
+			in := &pb.FlagsRequest{}
+			for viewer := range int64(viewers) {
+				asked := &pb.FlagsRequest_Viewer{Id: alice + viewer}
+				for video := page.from; video < page.to; video++ {
+					asked.VideoIds = append(asked.VideoIds, film+video)
+				}
+				in.Viewers = append(in.Viewers, asked)
+			}
+			var out pb.FlagsResponse
+			must(t, w.Flags(t.Context(), in, &out))
+			for viewer, flags := range out.Viewers {
+				var want []int64
+				for video := page.from; video < page.to; video++ {
+					if likes(int64(viewer), video) {
+						want = append(want, film+video)
+					}
+				}
+				if !slices.Equal(flags.VideoIds, want) {
+					t.Errorf("viewer %d of page %v is shown %v, want %v", viewer, page, flags.VideoIds, want)
+				}
+			}
 		}
 	})
 }

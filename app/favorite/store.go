@@ -248,30 +248,32 @@ func scan(query *gorm.DB, visit func(*sql.Rows) error) error {
 	return rows.Err()
 }
 
-// rowsAmong returns the user's rows of the videos.
-func (s *store) rowsAmong(ctx context.Context, user int64, videos []int64) ([]write, error) {
-	var rows []write
-	err := s.scanRows(ctx, func(w write) { rows = append(rows, w) },
-		"SELECT user_id, video_id, version, liked FROM favorites WHERE user_id = ? AND video_id IN ?", user, batch.Padded(videos))
-	return rows, model.Wrap(err, "reading likes of user %d", user)
+// wanted are some videos of a user's.
+type wanted struct {
+	user   int64
+	videos []int64
 }
 
-// maxUnion bounds the parts of one statement.
-const maxUnion = 64
+// maxWanted bounds the users of one statement; of each there are at most batch.Max
+// videos.
+const maxWanted = 32
 
-// rows returns up to limit rows of each of the users, by user and video.
-func (s *store) rows(ctx context.Context, users []int64, limit int) (map[int64]map[int64]write, error) {
-	const part = "SELECT user_id, video_id, version, liked FROM (SELECT user_id, video_id, version, liked FROM favorites WHERE user_id = ? LIMIT ?) AS part"
-	found := make(map[int64]map[int64]write, len(users))
-	for some := range slices.Chunk(users, maxUnion) {
+// rowsAmong returns the rows of what is wanted, by user and video. It reads one for
+// each at most, however many a user has: each part has a plan of its own, where one
+// for all would read everything of those who like much.
+func (s *store) rowsAmong(ctx context.Context, asked []wanted) (map[int64]rowsByVideo, error) {
+	const part = "SELECT user_id, video_id, version, liked FROM favorites WHERE user_id = ? AND video_id IN ?"
+	found := make(map[int64]rowsByVideo, len(asked))
+	asked = slices.DeleteFunc(slices.Clone(asked), func(w wanted) bool { return len(w.videos) == 0 })
+	for some := range slices.Chunk(asked, maxWanted) {
 		some = batch.Padded(some)
 		args := make([]any, 0, 2*len(some))
-		for _, user := range some {
-			args = append(args, user, limit)
+		for _, w := range some {
+			args = append(args, w.user, batch.Padded(w.videos))
 		}
 		err := s.scanRows(ctx, func(w write) {
 			if found[w.user] == nil {
-				found[w.user] = map[int64]write{}
+				found[w.user] = rowsByVideo{}
 			}
 			found[w.user][w.video] = w
 		}, strings.Repeat(part+" UNION ALL ", len(some)-1)+part, args...)

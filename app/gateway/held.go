@@ -18,10 +18,13 @@ import (
 
 const (
 	heldCounts = 50_000
-	heldCards  = 50_000
-	// heldPages bounds the pages of either kind; clients choose their Host and their
-	// cursor. maxHeldPage is the largest held, in bytes.
-	heldPages   = 256
+	// heldCards bounds the cards of users, and those of videos. They are held for
+	// minutes: of a hundred thousand who come by in that time each is asked for once.
+	// One takes some 400 bytes.
+	heldCards = 100_000
+	// heldPages bounds the bytes of the pages of either kind; clients choose their Host
+	// and their cursor. maxHeldPage is the largest held, in bytes.
+	heldPages   = 32 << 20
 	maxHeldPage = 128 << 10
 )
 
@@ -67,8 +70,8 @@ func (g *Gateway) newHoldings() holdings {
 		users:    cache.NewHeld(heldCards, 0, g.now, g.loadUsers).Counted(by, "users"),
 		videos:   cache.NewHeld(heldCards, 0, g.now, g.loadVideos).Counted(by, "videos"),
 		counts:   cache.NewHeld(heldCounts, 0, g.now, g.loadCounts).Counted(by, "counts"),
-		feeds:    cache.NewHeld(heldPages, 0, g.now, g.loadFeeds).Counted(by, "feeds"),
-		comments: cache.NewHeld[commentsKey, *page](heldPages, 0, g.now, nil).Counted(by, "comments"),
+		feeds:    cache.NewWeighed(heldPages, (*page).weight, 0, g.now, g.loadFeeds).Counted(by, "feeds"),
+		comments: cache.NewWeighed[commentsKey](heldPages, (*page).weight, 0, g.now, nil).Counted(by, "comments"),
 		tokens:   cache.NewHeld[string, session](heldTokens, verifiedLife, g.now, nil).Counted(by, "tokens"),
 	}
 }

@@ -80,6 +80,9 @@ func (p *page) as(liked, followed map[int64]bool) answer {
 	return &encoded{p.envelope, body}
 }
 
+// weight is about what a page takes, in bytes.
+func (p *page) weight() int { return len(p.body) + 32*len(p.flags) + 8*(len(p.videos)+len(p.users)) }
+
 // show answers a viewer with a page.
 func (g *Gateway) show(ctx context.Context, q *request, p *page) answer {
 	for _, part := range p.missing {

@@ -47,13 +47,21 @@ func (s *Server) flags(ctx context.Context, asked []*pb.FlagsRequest_Viewer) ([]
 	if err != nil {
 		return nil, err
 	}
+	var among []wanted
+	for i, viewer := range asked {
+		if sets[i].more {
+			among = append(among, wanted{viewer.Id, viewer.UserIds})
+		}
+	}
+	followed, err := s.store.followed(ctx, among)
+	if err != nil {
+		return nil, err
+	}
 	answers := make([]*pb.FlagsResponse_Viewer, len(asked))
 	for i, viewer := range asked {
 		mine := sets[i]
 		if mine.more {
-			if mine.ids, err = s.store.followed(ctx, viewer.Id, viewer.UserIds); err != nil {
-				return nil, err
-			}
+			mine.ids = followed[viewer.Id]
 			slices.Sort(mine.ids)
 		}
 		answers[i] = &pb.FlagsResponse_Viewer{UserIds: mine.among(viewer.UserIds)}

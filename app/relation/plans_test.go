@@ -41,7 +41,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 			ask(s.Friends(t.Context(), &pb.FriendsRequest{UserId: ada}, &pb.FriendsResponse{}))
 			_, err := stats(t.Context(), s, ada, ada+1)
 			ask(err)
-			_, err = s.store.followed(t.Context(), ada, []int64{ada + 1, ada + 2})
+			_, err = s.store.followed(t.Context(), []wanted{{ada, []int64{ada + 1, ada + 2}}, {bob, []int64{ada, ada + 5}}})
 			ask(err)
 		})
 	})

@@ -75,12 +75,38 @@ func count(tx *gorm.DB, followerID, followeeID, change int64) error {
 	return nil
 }
 
-// followed returns those of the users whom the viewer follows.
-func (s *store) followed(ctx context.Context, viewerID int64, userIDs []int64) ([]int64, error) {
-	var ids []int64
-	err := s.db.WithContext(ctx).Model(&model.Follow{}).
-		Where("follower_id = ? AND followee_id IN ?", viewerID, batch.Padded(userIDs)).Pluck("followee_id", &ids).Error
-	return ids, model.Wrap(err, "reading whom of %d users user %d follows", len(userIDs), viewerID)
+// wanted are some users whom a viewer may follow.
+type wanted struct {
+	viewer int64
+	users  []int64
+}
+
+// maxWanted bounds the viewers of one statement; of each there are at most batch.Max
+// users.
+const maxWanted = 32
+
+// followed returns whom of those wanted the viewers follow, by viewer, one perhaps
+// more than once. It reads no others, however many a viewer follows.
+func (s *store) followed(ctx context.Context, asked []wanted) (map[int64][]int64, error) {
+	const part = "SELECT follower_id, followee_id FROM follows WHERE follower_id = ? AND followee_id IN ?"
+	found := make(map[int64][]int64, len(asked))
+	asked = slices.DeleteFunc(slices.Clone(asked), func(w wanted) bool { return len(w.users) == 0 })
+	for some := range slices.Chunk(asked, maxWanted) {
+		some = batch.Padded(some)
+		args := make([]any, 0, 2*len(some))
+		for _, w := range some {
+			args = append(args, w.viewer, batch.Padded(w.users))
+		}
+		var rows []model.Follow
+		err := s.db.WithContext(ctx).Raw(strings.Repeat(part+" UNION ALL ", len(some)-1)+part, args...).Scan(&rows).Error
+		if err != nil {
+			return nil, model.Wrap(err, "reading whom %d users follow", len(some))
+		}
+		for _, row := range rows {
+			found[row.FollowerID] = append(found[row.FollowerID], row.FolloweeID)
+		}
+	}
+	return found, nil
 }
 
 // follows returns up to limit users whom each of the users follows, by user, latest

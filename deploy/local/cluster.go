@@ -42,6 +42,8 @@ type ClusterOptions struct {
 	Detach bool
 	// Postgres takes PostgreSQL instead of MariaDB.
 	Postgres bool
+	// Database are further arguments of that server.
+	Database []string
 	// Env are BACKBEAT_ variables for every process. A server that they name is
 	// used instead of one of our own.
 	Env []string
@@ -132,6 +134,9 @@ func (c *Cluster) startServers(ctx context.Context, dir string, opts ClusterOpti
 		}
 		opts.Progress(server.name)
 		options := Options{Detach: opts.Detach}
+		if server.name == sql {
+			options.Args = opts.Database
+		}
 		if server.name == "jaeger" && opts.Port != 0 && unused(jaegerPort) {
 			options.Port = jaegerPort // where people look for it
 		}

@@ -360,3 +360,102 @@ func TestRowsAreFoundByPart(t *testing.T) {
 		t.Errorf("files %q", names)
 	}
 }
+
+func TestGrowthIsTheRatioInFloors(t *testing.T) {
+	at := func(cpu, floor float64) map[string][]Row {
+		rows := []Row{{Name: "feed", CPU: cpu, By: map[string]float64{"gateway": cpu}, Floors: Floors{RPC: floor}}}
+		return map[string][]Row{"zipf": rows, "uniform": rows}
+	}
+	// Thrice the CPU in an hour in which everything costs twice as much.
+	result := Result{Growth: []Size{{Times: 1, Draws: at(0.2, 0.2)}, {Times: 10, Draws: at(0.6, 0.4)}}}
+	var printed strings.Builder
+	if err := result.printGrowth(&printed); err != nil {
+		t.Fatal(err)
+	}
+	byZipf, evenly, _ := strings.Cut(printed.String(), "drawn: uniform")
+	for _, part := range []struct{ table, want string }{{byZipf, "1.50× 1.3× missed"}, {evenly, "1.50× 2.0× met"}} {
+		if !strings.Contains(strings.Join(strings.Fields(part.table), " "), part.want) || !strings.Contains(part.table, "gateway 0.200 → 0.600") {
+			t.Errorf("not %q: %s", part.want, part.table)
+		}
+	}
+}
+
+func TestSeedIsScaledButForItsChoice(t *testing.T) {
+	for _, row := range []struct {
+		name, seed, want string
+	}{
+		{"numbers", "-users 1000 -likes 20", "-users 10000 -likes 200"},
+		{"the choice of deeds", "-seed 7 -users 10 --seed 3", "-seed 7 -users 100 --seed 3"},
+		{"no number", "-users many", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got, err := scaled(strings.Fields(row.seed), 10)
+			if strings.Join(got, " ") != row.want || (err == nil) != (row.want != "") {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
+}
+
+// By Zipf the first of many get most; uniformly none does.
+func TestDraws(t *testing.T) {
+	const n, drawings = 10_000, 100_000
+	for _, row := range []struct {
+		name     string
+		rank     func(int) int
+		from, to int
+		last     bool
+	}{
+		{"zipf", zipf(), drawings * 4 / 10, drawings * 7 / 10, false},
+		{"uniform", uniform, drawings / 200, drawings / 50, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			first, seen := 0, map[int]bool{}
+			for range drawings {
+				at := row.rank(n)
+				if at < 0 || at >= n {
+					t.Fatalf("drew %d of %d", at, n)
+				}
+				if at < n/100 {
+					first++
+				}
+				seen[at] = true
+			}
+			if first < row.from || first > row.to {
+				t.Errorf("the first hundredth was drawn %d times of %d", first, drawings)
+			}
+			if everybody := len(seen) > n*99/100; everybody != row.last {
+				t.Errorf("%d of %d were drawn", len(seen), n)
+			}
+		})
+	}
+}
+
+func TestFunctionsAreReadFromAProfile(t *testing.T) {
+	const table = `File: backbeat
+Type: cpu
+Showing nodes accounting for 5.69s, 71.66% of 7.94s total
+      flat  flat%   sum%        cum   cum%
+     1.53s 19.27% 19.27%      1.53s 19.27%  internal/runtime/syscall.Syscall6
+     0.40s  5.04% 24.31%      0.41s  5.16%  runtime.futex
+         0     0% 24.31%      3.10s 39.04%  backbeat/app/gateway.(*Gateway).facts
+     0.10s  1.26% 25.57%      2.00s 25.19%  backbeat/app/cache.(*Held[go.shape.int64,go.shape.struct { a int }]).Get (inline)
+`
+	for _, row := range []struct {
+		name, prefix string
+		cumulative   bool
+		want         []string
+	}{
+		{"flat", "", false, []string{"internal/runtime/syscall.Syscall6 19.27%", "runtime.futex 5.04%", "app/gateway.(*Gateway).facts 0%", "app/cache.(*Held[…]).Get 1.26%"}},
+		{"cumulative", ours, true, []string{"app/gateway.(*Gateway).facts 39.04%", "app/cache.(*Held[…]).Get 25.19%"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := functions(table, row.prefix, row.cumulative); !slices.Equal(got, row.want) {
+				t.Errorf("%q", got)
+			}
+		})
+	}
+	if got := functions("flat%\n"+strings.Repeat("1s 2% 3% 4s 5% name\n", topMost+1), "", false); len(got) != topMost {
+		t.Errorf("%d functions", len(got))
+	}
+}

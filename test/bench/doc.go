@@ -3,6 +3,7 @@
 // `backbeat seed`.
 //
 //	go run ./test/bench [-only feed] [-seconds 4] [-profile gateway]
+//	go run ./test/bench -growth 100
 //	go run ./test/bench compare OLD.json NEW.json
 //
 // The rows of the table in rows.go are driven one after the other. A row's cost is
@@ -10,8 +11,13 @@
 // it caused was done, divided by its requests; the driver's own is not counted.
 // Directly before and after each row two floors are measured in the same way, and
 // a row's goal scales with them: machines differ, and one machine from minute to
-// minute.
+// minute. After them a row is driven once more for a CPU profile of whichever of our
+// processes costs most in it.
+//
+// With -growth the rows that more data could make dearer are measured twice: in a
+// cluster with the seed's numbers and in one with so many times as much, each with
+// users and videos drawn by popularity and evenly.
 //
 // Tables go to the terminal, and the same to out/latest.json; the result before
-// that is kept as out/previous.json.
+// that is kept as out/previous.json. Growth goes to out/growth.json.
 package main

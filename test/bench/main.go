@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -39,9 +40,13 @@ func command(args []string) error {
 	only := flags.String("only", "", "measure the rows whose names hold this")
 	seconds := flags.Float64("seconds", 4, "length of each load")
 	seed := flags.String("seed", "-users 1000 -videos 200 -likes 100000 -comments 20000 -follows 20000 -messages 20000", "what backbeat seed is told")
-	role := flags.String("profile", "", "take a CPU profile of this role, such as gateway, in each row")
+	role := flags.String("profile", "", "take the CPU profiles of this role, such as gateway, and not of each row's costliest")
+	times := flags.Int("growth", 0, "measure the seed's numbers, and so many times them")
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
 		return errors.New("usage: bench [flags], or bench compare OLD.json NEW.json")
+	}
+	if *times < 0 || *times == 1 {
+		return fmt.Errorf("%d times the data is no growth", *times)
 	}
 	if len(choose(*only)) == 0 && !slices.ContainsFunc([]string{crowdName, hotName, shardsName}, func(name string) bool { return strings.Contains(name, *only) }) {
 		return fmt.Errorf("no row holds %q", *only)
@@ -51,6 +56,15 @@ func command(args []string) error {
 	result := &Result{
 		Machine: fmt.Sprintf("%d × %s", runtime.NumCPU(), processor()), Began: time.Now().UTC().Format(time.RFC3339),
 		Seed: strings.Fields(*seed), Seconds: *seconds,
+	}
+	if err := prepare(ctx); err != nil {
+		return err
+	}
+	if *times > 0 {
+		if err := result.grow(ctx, *times, *only); err != nil {
+			return err
+		}
+		return errors.Join(result.printGrowth(os.Stdout), result.write(filepath.Join(out, "growth.json")))
 	}
 	if err := result.run(ctx, *only, *role); err != nil {
 		return err
@@ -67,24 +81,36 @@ func choose(only string) (chosen []row) {
 	return chosen
 }
 
-// run starts everything and measures the rows.
-func (result *Result) run(ctx context.Context, only, profile string) (err error) {
+// prepare makes sure of what every bench needs.
+func prepare(ctx context.Context) error {
 	if err := local.Install(ctx, local.ClusterPackages...); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(out, 0o755); err != nil {
-		return err
-	}
+	return os.MkdirAll(out, 0o755)
+}
+
+// run measures the rows.
+func (result *Result) run(ctx context.Context, only, profile string) error {
+	return filled(ctx, result.Seed, func(b *bench) error {
+		b.seconds, b.profile = result.Seconds, profile
+		if profile != "" && b.part(profile) == nil {
+			return fmt.Errorf("there is no role %q to profile", profile)
+		}
+		result.rest(b.idle)
+		return result.measure(ctx, b, only)
+	})
+}
+
+// filled starts everything, fills it with what seed makes of its arguments, and
+// calls do before it is taken away.
+func filled(ctx context.Context, seed []string, do func(*bench) error) (err error) {
 	fmt.Fprintln(os.Stderr, "starting and filling a cluster")
-	w, err := newWorld(ctx, result.Seed)
+	w, err := newWorld(ctx, seed)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	b := &bench{world: w, counters: counters{w.store, w.redis}, seconds: result.Seconds, profile: profile}
-	if profile != "" && b.part(profile) == nil {
-		return fmt.Errorf("there is no role %q to profile", profile)
-	}
+	b := &bench{world: w, counters: counters{w.store, w.redis}}
 	if b.floors, err = startFloors(ctx); err != nil {
 		return err
 	}
@@ -92,8 +118,7 @@ func (result *Result) run(ctx context.Context, only, profile string) (err error)
 	if err := b.rest(ctx); err != nil {
 		return err
 	}
-	result.rest(b.idle)
-	return result.measure(ctx, b, only)
+	return do(b)
 }
 
 // measure measures each row whose name holds only, between the floors of the last

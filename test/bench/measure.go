@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -17,9 +16,11 @@ const (
 	many = 32
 	few  = 4
 	// warmFor is how long a load runs before it is measured, floorFor how long each
-	// floor is.
-	warmFor  = time.Second
-	floorFor = time.Second
+	// floor is. Where there is much data it takes growthWarmFor until processes hold
+	// what they hold for minutes.
+	warmFor       = time.Second
+	growthWarmFor = 5 * time.Second
+	floorFor      = time.Second
 	// idleFor is how long the system is looked at while nobody asks it anything.
 	idleFor = 5 * time.Second
 )
@@ -36,7 +37,8 @@ type bench struct {
 	seconds  float64
 	// idle is what happens while nobody asks: no request is to blame for it.
 	idle interval
-	// profile is the role that is profiled while a row is measured; "" is none.
+	// profile is the role that is profiled in each row; "" is the one that costs most
+	// in it.
 	profile string
 }
 
@@ -101,24 +103,30 @@ func (b *bench) rest(ctx context.Context) error {
 	return errors.Join(err, ctx.Err())
 }
 
-// measure drives a row, with many connections and again with few.
+// measure drives a row, with many connections and again with few, and once more for
+// a profile.
 func (b *bench) measure(ctx context.Context, r row) (crowd, handful Row, err error) {
 	next, err := r.requests(b.world)
 	if err != nil {
 		return crowd, handful, err
 	}
-	if crowd, err = b.warmed(ctx, r, next, many); err != nil {
+	if crowd, err = b.warmed(ctx, r, next, many, warmFor); err != nil {
 		return crowd, handful, err
 	}
-	handful, err = b.warmed(ctx, r, next, few)
+	if handful, err = b.warmed(ctx, r, next, few, warmFor); err != nil {
+		return crowd, handful, err
+	}
+	taken, missing, err := b.profiled(ctx, r, next, crowd.By)
+	crowd.Profile = &taken
+	crowd.lose(missing)
 	return crowd, handful, err
 }
 
 // warmed drives a row for a moment and then measures it. What is lost in the first
 // counts as an error of the second; its calls are counted in traces of the first.
-func (b *bench) warmed(ctx context.Context, r row, next source, connections int) (Row, error) {
+func (b *bench) warmed(ctx context.Context, r row, next source, connections int, warm time.Duration) (Row, error) {
 	var traced sampler
-	drive(ctx, load{addr: b.world.addr, connections: connections, length: warmFor, next: limited(traced.mark(next), r.most/4)})
+	drive(ctx, load{addr: b.world.addr, connections: connections, length: warm, next: limited(traced.mark(next), r.most/4)})
 	missing, err := b.world.settle(ctx)
 	if err != nil {
 		return Row{}, err
@@ -149,10 +157,6 @@ func limited(next source, most int) source {
 
 // load drives a row and counts until all that it caused is done.
 func (b *bench) load(ctx context.Context, r row, l load) (result Row, err error) {
-	var shown *profile
-	if b.profile != "" && l.connections == many {
-		shown = startProfile(ctx, b.part(b.profile), filepath.Join(out, file(r.name)+"-"+b.profile+".pprof"), l.length)
-	}
 	before, err := b.read(ctx)
 	if err != nil {
 		return result, err
@@ -168,11 +172,6 @@ func (b *bench) load(ctx context.Context, r row, l load) (result Row, err error)
 	}
 	between := after.since(before)
 	spent := between.cpu.beyond(b.idle.cpu, between.took, b.idle.took)
-	if shown != nil {
-		if result.Top, err = shown.top(ctx); err != nil {
-			return result, err
-		}
-	}
 	result.fill(r, l.connections, t, spent, between.counts.beyond(b.idle.counts, between.took, b.idle.took))
 	result.lose(missing)
 	result.Others = rounded(between.others())

@@ -1,31 +1,72 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
-	"sync"
 	"time"
-
-	"backbeat/deploy/local"
 )
 
-// profile is a CPU profile of a part that is being taken.
-type profile struct {
-	path string
-	// wait returns when it is there.
-	wait func() error
+const (
+	// profileFor is how long a profile is of. Taking one costs CPU too, so it has a
+	// load of its own after those that are measured.
+	profileFor = 2 * time.Second
+	// topMost is how many functions are told of.
+	topMost = 5
+)
+
+// Profile is what a process did with its CPU while it answered a row's requests.
+type Profile struct {
+	Role string `json:"role"`
+	// File is for `go tool pprof`.
+	File string `json:"file"`
+	// Flat are the functions that took most themselves, Cumulative those of our own
+	// that took most with what they called. Each ends with its share.
+	Flat       []string `json:"flat"`
+	Cumulative []string `json:"cumulative"`
 }
 
-// startProfile takes one for a while and keeps it at path.
-func startProfile(ctx context.Context, part *local.Server, path string, length time.Duration) *profile {
+// profiled drives the row again, for a profile of the role that is asked for, or
+// of that process of ours which costs most in it.
+func (b *bench) profiled(ctx context.Context, r row, next source, by map[string]float64) (taken Profile, missing int64, err error) {
+	taken.Role = b.profile
+	if taken.Role == "" {
+		taken.Role = b.costliest(by)
+	}
+	taken.File = filepath.Join(out, file(r.name)+"-"+taken.Role+".pprof")
 	done := make(chan error, 1)
-	go func() { done <- takeProfile(ctx, part.Metrics, path, length) }()
-	return &profile{path, sync.OnceValue(func() error { return <-done })}
+	go func() { done <- takeProfile(ctx, b.part(taken.Role).Metrics, taken.File, profileFor) }()
+	drive(ctx, load{addr: b.world.addr, connections: many, length: profileFor, next: limited(next, r.most)})
+	missing, err = b.world.settle(ctx)
+	if err := errors.Join(err, <-done); err != nil {
+		return taken, missing, err
+	}
+	if taken.Flat, err = top(ctx, taken.File, "", "-flat"); err != nil {
+		return taken, missing, err
+	}
+	taken.Cumulative, err = top(ctx, taken.File, ours, "-cum")
+	return taken, missing, err
+}
+
+// costliest returns the role whose process spent most.
+func (b *bench) costliest(by map[string]float64) string {
+	names := slices.SortedFunc(maps.Keys(by), func(x, y string) int { return cmp.Compare(by[y], by[x]) })
+	for _, name := range names {
+		if b.part(name) != nil {
+			return name
+		}
+	}
+	return "gateway"
 }
 
 func takeProfile(ctx context.Context, from, path string, length time.Duration) error {
@@ -49,25 +90,42 @@ func takeProfile(ctx context.Context, from, path string, length time.Duration) e
 	return os.WriteFile(path, content, 0o644)
 }
 
-// top waits for the profile and returns what took most, a line each.
-func (p *profile) top(ctx context.Context) ([]string, error) {
-	printed, err := p.print(ctx, "-nodecount=15")
+// ours is what the names of our own functions begin with.
+const ours = "backbeat/"
+
+// top returns the functions of a profile whose names begin with a prefix, the first
+// of them in the order of a flag of pprof's.
+func top(ctx context.Context, path, prefix, by string) ([]string, error) {
+	printed, err := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", by, "-nodecount=1000", path).CombinedOutput()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("go tool pprof: %w\n%s", err, printed)
 	}
-	_, table, _ := strings.Cut(printed, "flat%")
-	_, table, _ = strings.Cut(table, "\n")
-	return append([]string{"go tool pprof " + p.path}, strings.FieldsFunc(table, func(r rune) bool { return r == '\n' })...), nil
+	return functions(string(printed), prefix, by == "-cum"), nil
 }
 
-func (p *profile) print(ctx context.Context, flags ...string) (string, error) {
-	if err := p.wait(); err != nil {
-		return "", err
+// typeArguments are those of a generic function, too long to read.
+var typeArguments = regexp.MustCompile(`\[go\.shape.*\]`)
+
+// functions reads them from the lines of pprof's table: flat, flat%, sum%, cum,
+// cum%, name.
+func functions(table, prefix string, cumulative bool) (list []string) {
+	const flat, cum, name = 1, 4, 5
+	share := flat
+	if cumulative {
+		share = cum
 	}
-	args := append([]string{"tool", "pprof", "-top", "-unit=ms"}, flags...)
-	printed, err := exec.CommandContext(ctx, "go", append(args, p.path)...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go tool pprof: %w\n%s", err, printed)
+	_, table, _ = strings.Cut(table, "flat%")
+	for line := range strings.Lines(table) {
+		fields := strings.Fields(line)
+		if len(fields) <= name || !strings.HasSuffix(fields[cum], "%") || !strings.HasPrefix(fields[name], prefix) {
+			continue
+		}
+		called := typeArguments.ReplaceAllString(strings.Join(fields[name:], " "), "[…]")
+		called = strings.TrimSuffix(strings.TrimPrefix(called, ours), " (inline)")
+		list = append(list, called+" "+fields[share])
+		if len(list) == topMost {
+			break
+		}
 	}
-	return string(printed), nil
+	return list
 }

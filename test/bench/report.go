@@ -39,6 +39,8 @@ type Result struct {
 	// Hot and Drains are nil when they were not asked for.
 	Hot    *Hot    `json:"hot,omitempty"`
 	Drains []Drain `json:"drains,omitempty"`
+	// Growth are two sizes of the data; then there are no other rows.
+	Growth []Size `json:"growth,omitempty"`
 }
 
 // Row is what came of one load. CPU is in ms per request.
@@ -74,8 +76,9 @@ type Row struct {
 	GatewayMB int     `json:"gateway_mb"`
 	// IdleKB is what the gateway's memory grew by for each connection of a crowd that
 	// asks nothing, in KiB.
-	IdleKB float64  `json:"idle_kb,omitempty"`
-	Top    []string `json:"top,omitempty"`
+	IdleKB float64 `json:"idle_kb,omitempty"`
+	// Profile is taken after the load, nil for none.
+	Profile *Profile `json:"profile,omitempty"`
 }
 
 // rest says what the idle system does.
@@ -190,11 +193,9 @@ func (result *Result) print(w io.Writer) error {
 			if r.Fault != "" {
 				fmt.Fprintf(w, "    an error: %s\n", r.Fault)
 			}
-			for _, line := range r.Top {
-				fmt.Fprintln(w, "    "+line)
-			}
 		}
 	}
+	printProfiles(w, result.Rows)
 	if result.Hot != nil {
 		if err := result.Hot.print(w); err != nil {
 			return err
@@ -204,6 +205,19 @@ func (result *Result) print(w io.Writer) error {
 		return nil
 	}
 	return printDrains(w, result.Drains)
+}
+
+// printProfiles writes what the process that costs most in a row does most.
+func printProfiles(w io.Writer, rows []Row) {
+	if len(rows) > 0 {
+		fmt.Fprintln(w, "\nwhere the costliest of our processes spends its CPU: by function, and with what ours call")
+	}
+	for _, r := range rows {
+		if r.Profile != nil {
+			fmt.Fprintf(w, "  %s: %s, go tool pprof %s\n    %s\n    %s\n",
+				r.Name, r.Profile.Role, r.Profile.File, strings.Join(r.Profile.Flat, ", "), strings.Join(r.Profile.Cumulative, ", "))
+		}
+	}
 }
 
 func ratio(a, b float64) float64 {
@@ -232,15 +246,20 @@ func shares(by map[string]float64, format string) string {
 
 // keep writes the result to latest.json, and what was there to previous.json.
 func (result *Result) keep() error {
-	written, err := json.MarshalIndent(result, "", "  ")
-	if err != nil {
-		return err
-	}
 	latest := filepath.Join(out, "latest.json")
 	if err := os.Rename(latest, filepath.Join(out, "previous.json")); err != nil && !os.IsNotExist(err) {
 		return err
 	}
-	return os.WriteFile(latest, append(written, '\n'), 0o644)
+	return result.write(latest)
+}
+
+// write writes the result to a file.
+func (result *Result) write(path string) error {
+	written, err := json.MarshalIndent(result, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(written, '\n'), 0o644)
 }
 
 // readResult reads what keep wrote.
@@ -266,7 +285,7 @@ func compare(w io.Writer, a, b Result) error {
 		if !found {
 			continue
 		}
-		was, is := ratio(old.CPU, old.Floors.RPC), ratio(r.CPU, r.Floors.RPC)
+		was, is := old.inFloors(), r.inFloors()
 		fmt.Fprintf(table, "%s\t%d\t%.3f\t%.3f\t%.2f\t%.2f\t%+.0f %%\t%.0f\t%.0f\t%.1f\t%.1f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\t%d\t\n",
 			r.Name, r.Connections, old.CPU, r.CPU, was, is, 100*(ratio(is, was)-1), old.RPS, r.RPS, old.P99, r.P99,
 			old.SQL, r.SQL, old.Redis, r.Redis, old.RPC, r.RPC, old.Errors, r.Errors)

@@ -22,6 +22,8 @@ type row struct {
 	goal float64
 	// most bounds how many are sent in a load; 0 is as many as the time allows.
 	most int
+	// grows tells that it reads or writes what there is more of with more data.
+	grows bool
 	// requests encodes as many as are sent in turn.
 	requests func(w *world) (source, error)
 }
@@ -32,22 +34,23 @@ const goalFloor = 0.21
 // rows is the table of the bench.
 func rows() []row {
 	return []row{
-		{name: "feed, anonymous", goal: 0.04, requests: pool(1, anonymousFeed)},
-		{name: "feed, signed in", goal: 0.28, requests: pool(poolSize, feed)},
-		{name: "user info", goal: 0.16, requests: pool(poolSize, userInfo)},
-		{name: "follower list (20)", goal: 0.18, requests: pool(poolSize, followers)},
-		{name: "comment list (100)", goal: 0.28, requests: pool(poolSize, comments)},
-		{name: "comment publish", goal: 0.30, requests: pool(poolSize, comment)},
-		{name: "like", goal: 0.28, requests: likes},
-		{name: "chat poll", goal: 0.12, requests: pool(poolSize, chatPoll)},
+		{name: "feed, anonymous", goal: 0.04, requests: pool(1, anonymousFeed), grows: true},
+		{name: "feed, signed in", goal: 0.28, requests: pool(poolSize, feed), grows: true},
+		{name: "user info", goal: 0.16, requests: pool(poolSize, userInfo), grows: true},
+		{name: "follower list (20)", goal: 0.18, requests: pool(poolSize, followers), grows: true},
+		{name: "comment list (100)", goal: 0.28, requests: pool(poolSize, comments), grows: true},
+		{name: "comment publish", goal: 0.30, requests: pool(poolSize, comment), grows: true},
+		{name: "like", goal: 0.28, requests: likes, grows: true},
+		{name: "chat poll", goal: 0.12, requests: pool(poolSize, chatPoll), grows: true},
 		{name: "publish (2 MB)", goal: 2.5, most: 40, requests: pool(8, publish)},
 		{name: "login", goal: 0.3, requests: pool(poolSize, login)},
 		{name: "mixed", requests: mixed},
 	}
 }
 
-// poolSize is how many requests of a kind are encoded, to be sent again and again.
-const poolSize = 4000
+// poolSize is how many requests of a kind are encoded, to be sent again and again:
+// more than a load of a few seconds sends, so that as many take part as there are.
+const poolSize = 40_000
 
 // kind draws a request.
 type kind func(w *world) (request, error)
@@ -99,21 +102,21 @@ func userInfo(w *world) (request, error) {
 }
 
 func followers(w *world) (request, error) {
-	return w.ask(http.MethodGet, "/douyin/relation/follower/list/", w.anyone(), "user_id", pick(w.popular))
+	return w.ask(http.MethodGet, "/douyin/relation/follower/list/", w.anyone(), "user_id", drawn(w.rank, w.popular))
 }
 
 func comments(w *world) (request, error) {
-	return w.ask(http.MethodGet, "/douyin/comment/list/", w.anyone(), "video_id", pick(w.discussed))
+	return w.ask(http.MethodGet, "/douyin/comment/list/", w.anyone(), "video_id", drawn(w.rank, w.discussed))
 }
 
 func comment(w *world) (request, error) {
 	return w.ask(http.MethodPost, "/douyin/comment/action/", w.anyone(),
-		"video_id", pick(w.videos), "action_type", 1, "comment_text", "拍得真好，"+rand.Text())
+		"video_id", w.anything(), "action_type", 1, "comment_text", "拍得真好，"+rand.Text())
 }
 
 // chatPoll asks for what came after the last message.
 func chatPoll(w *world) (request, error) {
-	chat := pick(w.chats)
+	chat := drawn(w.rank, w.chats)
 	return w.ask(http.MethodGet, "/douyin/message/chat/", chat.Low, "to_user_id", chat.High, "pre_msg_time", chat.LastTime)
 }
 
@@ -162,10 +165,18 @@ func login(w *world) (request, error) {
 	})}, nil
 }
 
-// pick returns one of a list at random.
-func pick[T any](list []T) T { return list[mathrand.N(len(list))] }
+// uniform draws one of n, each as often as the others.
+func uniform(n int) int { return mathrand.N(n) }
 
-func (w *world) anyone() int64 { return pick(w.users) }
+// drawn returns one of a list.
+func drawn[T any](rank func(n int) int, list []T) T { return list[rank(len(list))] }
+
+// pick returns one of a list, each as often as the others.
+func pick[T any](list []T) T { return drawn(uniform, list) }
+
+// anyone returns a user, anything a video.
+func (w *world) anyone() int64   { return drawn(w.rank, w.users) }
+func (w *world) anything() int64 { return drawn(w.rank, w.videos) }
 
 // ask encodes a request of a user, its parameters in the query as the app sends
 // them.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -54,16 +55,18 @@ func (s *store) tallied(ctx context.Context) error {
 	return err
 }
 
-// ids returns a column of a table, in an order of the database's or as by says,
-// most of them at most.
+// all is no bound on how much is read.
+const all = -1
+
+// ids returns a column of a table, ordered as by says, most of them at most.
 func ids[T any](ctx context.Context, s *store, column, by string, most int) (list []int64, err error) {
 	err = s.read(ctx).Model(new(T)).Order(by).Limit(most).Pluck(column, &list).Error
 	return list, err
 }
 
-// conversations returns some at random.
-func (s *store) conversations(ctx context.Context, most int) (list []model.Conversation, err error) {
-	err = s.read(ctx).Select("low", "high", "last_time").Order("RAND()").Limit(most).Find(&list).Error
+// conversations returns all, in no order.
+func (s *store) conversations(ctx context.Context) (list []model.Conversation, err error) {
+	err = s.read(ctx).Select("low", "high", "last_time").Order("RAND()").Find(&list).Error
 	return list, err
 }
 
@@ -72,28 +75,22 @@ type like struct{ user, video int64 }
 
 // without returns the likes that there are no rows of.
 func (s *store) without(ctx context.Context, likes []like) (free []like, err error) {
-	const atOnce = 1000
-	for from := 0; from < len(likes); from += atOnce {
-		part := likes[from:min(from+atOnce, len(likes))]
-		pairs := make([][]any, len(part))
-		for i, l := range part {
-			pairs[i] = []any{l.user, l.video}
-		}
-		var rows []model.Favorite
-		if err := s.read(ctx).Select("user_id", "video_id").Where("(user_id, video_id) IN ?", pairs).Find(&rows).Error; err != nil {
-			return nil, err
-		}
-		taken := map[like]bool{}
-		for _, row := range rows {
-			taken[like{row.UserID, row.VideoID}] = true
-		}
-		for _, l := range part {
-			if !taken[l] {
-				free = append(free, l)
-			}
-		}
+	if len(likes) == 0 {
+		return nil, nil
 	}
-	return free, nil
+	pairs := make([][]any, len(likes))
+	for i, l := range likes {
+		pairs[i] = []any{l.user, l.video}
+	}
+	var rows []model.Favorite
+	if err := s.read(ctx).Select("user_id", "video_id").Where("(user_id, video_id) IN ?", pairs).Find(&rows).Error; err != nil {
+		return nil, err
+	}
+	taken := map[like]bool{}
+	for _, row := range rows {
+		taken[like{row.UserID, row.VideoID}] = true
+	}
+	return slices.DeleteFunc(slices.Clone(likes), func(l like) bool { return taken[l] }), nil
 }
 
 // awaited is a number in the database that each good answer raises by one, sooner

@@ -21,13 +21,21 @@ import (
 	"backbeat/model"
 )
 
-// Who takes part in a load, at most.
 const (
-	sampleUsers  = 2000
-	sampleVideos = 2000
-	// drawnLikes is how many pairs are drawn of which those that nobody has liked
-	// yet are for the loads.
-	drawnLikes = 150_000
+	// databaseMemory holds a hundred times the seed's numbers: a database that reads its
+	// indexes from disk is one that needs a larger machine, and no row says more.
+	databaseMemory = "--innodb-buffer-pool-size=4G"
+	// One of so many users has about 20 followers, and one of so many videos about 100
+	// comments: pages of a size, whatever the size of the data.
+	popularShare   = 20
+	discussedShare = 10
+	// loginNames is how many users log in.
+	loginNames = 2000
+	// freeLikes is how many likes that nobody has given are for the loads, unless so
+	// many drawings bring fewer. It is asked of the database for some at once.
+	freeLikes   = 50_000
+	drawnLikes  = 400_000
+	likesAtOnce = 1000
 )
 
 // world is a cluster of one instance of each role, filled, and what loads need to
@@ -41,7 +49,10 @@ type world struct {
 	redis   *redis.Client
 	keys    *token.Keys
 
+	// users and videos are all there are, the most popular first.
 	users, videos []int64
+	// rank draws one of so many; the first are the most popular.
+	rank func(n int) int
 	// popular have about 20 followers, discussed about 100 comments.
 	popular, discussed []int64
 	chats              []model.Conversation
@@ -53,11 +64,13 @@ type world struct {
 	likes []request
 	// liked and published follow the likes and uploads answered.
 	liked, published awaited
+	// filling is how long the seed took.
+	filling time.Duration
 }
 
 // newWorld starts the cluster and fills it with what seed makes of its arguments.
 func newWorld(ctx context.Context, seed []string) (w *world, err error) {
-	w = &world{}
+	w = &world{rank: uniform}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())
@@ -76,16 +89,20 @@ func newWorld(ctx context.Context, seed []string) (w *world, err error) {
 	if w.clip, err = makeClip(ctx, clip); err != nil {
 		return w, err
 	}
-	w.cluster, err = local.StartCluster(ctx, filepath.Join(w.dir, "cluster"), local.ClusterOptions{Program: program, Instances: 1})
+	w.cluster, err = local.StartCluster(ctx, filepath.Join(w.dir, "cluster"), local.ClusterOptions{
+		Program: program, Instances: 1, Database: []string{databaseMemory},
+	})
 	if err != nil {
 		return w, err
 	}
 	w.addr = strings.TrimPrefix(w.cluster.Base, "http://")
 	w.members = members(w.cluster)
 	env := append(slices.Clone(w.cluster.Env), "BACKBEAT_DATA_DIR="+filepath.Join(w.dir, "seed"))
+	began := time.Now()
 	if err := run(ctx, env, program, append([]string{"seed"}, seed...)...); err != nil {
 		return w, err
 	}
+	w.filling = time.Since(began)
 	return w, w.learn(ctx)
 }
 
@@ -116,7 +133,7 @@ func (w *world) server(name string) *local.Server {
 // role is what a part's name begins with.
 func role(part *local.Server) string { return part.Name[:strings.LastIndexByte(part.Name, '-')] }
 
-// learn opens the cluster's database, cache and keys, and draws who takes part.
+// learn opens the cluster's database, cache and keys, and looks who is there.
 func (w *world) learn(ctx context.Context) error {
 	cfg, err := config.Load("", w.cluster.Env)
 	if err != nil {
@@ -135,24 +152,27 @@ func (w *world) learn(ctx context.Context) error {
 		of   *[]int64
 		read func() ([]int64, error)
 	}{
-		{&w.users, func() ([]int64, error) { return ids[model.User](ctx, w.store, "id", "RAND()", sampleUsers) }},
-		{&w.videos, func() ([]int64, error) { return ids[model.Video](ctx, w.store, "id", "RAND()", sampleVideos) }},
+		{&w.users, func() ([]int64, error) {
+			return ids[model.FollowUser](ctx, w.store, "user_id", "followers DESC", all)
+		}},
+		{&w.videos, func() ([]int64, error) {
+			return ids[model.FavoriteVideo](ctx, w.store, "video_id", "likes DESC", all)
+		}},
 		{&w.popular, func() ([]int64, error) {
-			return ids[model.FollowUser](ctx, w.store, "user_id", "ABS(followers - 20)", 50)
+			return ids[model.FollowUser](ctx, w.store, "user_id", "ABS(followers - 20)", max(1, len(w.users)/popularShare))
 		}},
 		{&w.discussed, func() ([]int64, error) {
-			return ids[model.CommentVideo](ctx, w.store, "video_id", "ABS(comments - 100)", 20)
+			return ids[model.CommentVideo](ctx, w.store, "video_id", "ABS(comments - 100)", max(1, len(w.videos)/discussedShare))
 		}},
 	} {
 		if *list.of, err = list.read(); err != nil {
 			return err
 		}
 	}
-	w.users = slices.DeleteFunc(w.users, func(id int64) bool { return id == model.SystemUserID })
-	if w.chats, err = w.store.conversations(ctx, sampleUsers); err != nil {
+	if w.chats, err = w.store.conversations(ctx); err != nil {
 		return err
 	}
-	if err := w.store.read(ctx).Model(&model.User{}).Where("name LIKE 'user%'").Limit(sampleUsers).Pluck("name", &w.names).Error; err != nil {
+	if err := w.store.read(ctx).Model(&model.User{}).Where("name LIKE 'user%'").Limit(loginNames).Pluck("name", &w.names).Error; err != nil {
 		return err
 	}
 	if err := w.drawLikes(ctx); err != nil {
@@ -167,23 +187,29 @@ func (w *world) learn(ctx context.Context) error {
 	return errors.Join(w.liked.begin(ctx), w.published.begin(ctx))
 }
 
+// drawLikes draws likes that nobody has given.
 func (w *world) drawLikes(ctx context.Context) error {
-	drawn := map[like]bool{}
-	for range drawnLikes {
-		drawn[like{w.anyone(), pick(w.videos)}] = true
-	}
-	list := make([]like, 0, len(drawn))
-	for l := range drawn {
-		list = append(list, l)
-	}
-	free, err := w.store.without(ctx, list)
-	if err != nil {
-		return err
-	}
-	w.likes = make([]request, len(free))
-	for i, l := range free {
-		if w.likes[i], err = w.like(l); err != nil {
+	w.likes = nil
+	known := map[like]bool{}
+	for drawings := 0; drawings < drawnLikes && len(w.likes) < freeLikes; {
+		var list []like
+		for ; drawings < drawnLikes && len(list) < likesAtOnce; drawings++ {
+			l := like{w.anyone(), w.anything()}
+			if !known[l] {
+				known[l] = true
+				list = append(list, l)
+			}
+		}
+		free, err := w.store.without(ctx, list)
+		if err != nil {
 			return err
+		}
+		for _, l := range free {
+			r, err := w.like(l)
+			if err != nil {
+				return err
+			}
+			w.likes = append(w.likes, r)
 		}
 	}
 	return nil
