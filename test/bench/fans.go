@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -19,7 +20,10 @@ const fanCount = 200_000
 // fans are accounts that all follow one, the star, who has one video. No row knows
 // of them but hot and shards.
 type fans struct {
-	ids         []int64
+	ids []int64
+	// givers are those of them who like nothing but what drain has them like, which
+	// counts how many likes are new.
+	givers      []int64
 	star, video int64
 	// authors are those of the world's videos.
 	authors map[int64]int64
@@ -41,9 +45,12 @@ func gather(ctx context.Context, w *world) (*fans, error) {
 	for range fanCount {
 		f.ids = append(f.ids, ids.Next())
 	}
+	for range drains * givers {
+		f.givers = append(f.givers, ids.Next())
+	}
 	err := w.store.read(ctx).Transaction(func(tx *gorm.DB) error {
 		users := model.NewBulk[model.User](tx)
-		for i, id := range append([]int64{f.star}, f.ids...) {
+		for i, id := range slices.Concat([]int64{f.star}, f.ids, f.givers) {
 			name := fmt.Sprintf("fan%06d", i)
 			if err := users.Add(model.User{ID: id, Name: name, NameKey: text.Key(name), CreatedAt: now.UnixMilli()}); err != nil {
 				return err

@@ -67,7 +67,7 @@ func command(args []string) error {
 		return errors.Join(result.printGrowth(os.Stdout), result.write(filepath.Join(out, "growth.json")))
 	}
 	if err := result.run(ctx, *only, *role); err != nil {
-		return err
+		return errors.Join(err, result.print(os.Stdout)) // what was measured before it failed
 	}
 	return errors.Join(result.print(os.Stdout), result.keep())
 }

@@ -32,6 +32,8 @@ const (
 	// many, so that several batches are about the same users and authors.
 	drained = 16 << 10
 	givers  = 1 << 10
+	// drains is how often that is measured.
+	drains = 6
 	// together is how many acts arrive in one call, as from a busy gateway.
 	together = 8
 	// farAway is what a database in another place takes longer for each statement.
@@ -178,7 +180,7 @@ func (w *world) give(ctx context.Context, f *fans, n, turn int) (err error) {
 	for i := range acts {
 		giver, nth := i%givers, i/givers
 		video := w.videos[(7*giver+13*nth)%len(w.videos)] // another each time: 13 and their number have no common part
-		acts[i] = &pbfavorite.ActRequest_Act{UserId: f.ids[turn*givers+giver], VideoId: video, AuthorId: f.authors[video], Liked: true}
+		acts[i] = &pbfavorite.ActRequest_Act{UserId: f.givers[turn*givers+giver], VideoId: video, AuthorId: f.authors[video], Liked: true}
 	}
 	mathrand.Shuffle(len(acts), func(i, j int) { acts[i], acts[j] = acts[j], acts[i] })
 	group, calling := errgroup.WithContext(ctx)
