@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"sync/atomic"
-	"time"
 
 	"backbeat/app/seed"
 )
@@ -144,7 +143,7 @@ func (w *world) like(l like) (request, error) {
 
 // publish uploads the clip as a form, the file first as the app does.
 func publish(w *world) (request, error) {
-	token, err := w.keys.Sign(w.anyone(), time.Now())
+	token, err := w.keys.Sign(w.anyone(), w.issued)
 	if err != nil {
 		return request{}, err
 	}
@@ -181,7 +180,7 @@ func (w *world) anything() int64 { return drawn(w.rank, w.videos) }
 // ask encodes a request of a user, its parameters in the query as the app sends
 // them.
 func (w *world) ask(method, path string, user int64, pairs ...any) (request, error) {
-	signed, err := w.keys.Sign(user, time.Now())
+	signed, err := w.keys.Sign(user, w.issued)
 	if err != nil {
 		return request{}, err
 	}

@@ -48,6 +48,8 @@ type world struct {
 	store   *store
 	redis   *redis.Client
 	keys    *token.Keys
+	// issued is when everybody logged in: each has one token.
+	issued time.Time
 
 	// users and videos are all there are, the most popular first.
 	users, videos []int64
@@ -139,6 +141,7 @@ func (w *world) learn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	w.issued = time.Now()
 	if w.keys, err = token.ParseKeys(cfg.Token.Keys, cfg.Token.Life, time.Now); err != nil {
 		return err
 	}
