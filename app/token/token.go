@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -23,14 +24,14 @@ import (
 // minKeyBytes is the shortest key accepted, the size of HS256's hash.
 const minKeyBytes = 32
 
-// maxTokenBytes bounds what a stranger can make us parse; ours have about 210.
+// maxTokenBytes bounds what a stranger can make us parse; ours have about 190.
 const maxTokenBytes = 1024
 
 // claims are what a token says.
 type claims struct {
 	jwt.RegisteredClaims
-	// Issued is iat in Unix milliseconds: that one holds whole seconds only.
-	Issued int64 `json:"issued"`
+	// Issued is in seconds, to the millisecond: the other iat has whole ones.
+	Issued float64 `json:"iat"`
 }
 
 // maxKeyID bounds a key's id, which every token holds.
@@ -88,9 +89,8 @@ func (k *Keys) Life() time.Duration { return k.life }
 func (k *Keys) Sign(user int64, issued time.Time) (string, error) {
 	unsigned := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{jwt.RegisteredClaims{
 		Subject:   strconv.FormatInt(user, 10),
-		IssuedAt:  jwt.NewNumericDate(issued),
 		ExpiresAt: jwt.NewNumericDate(issued.Add(k.life)),
-	}, issued.UnixMilli()})
+	}, float64(issued.UnixMilli()) / 1000})
 	unsigned.Header["kid"] = k.keys[0].id
 	signed, err := unsigned.SignedString(k.keys[0].secret)
 	if err != nil {
@@ -118,7 +118,7 @@ func (k *Keys) Verify(signed string) (user int64, issued time.Time, err error) {
 	if err != nil || user <= 0 {
 		return 0, issued, errs.Wrap(errs.Unauthenticated, errors.New("its subject is no user id"), "verifying a token")
 	}
-	return user, time.UnixMilli(said.Issued), nil
+	return user, time.UnixMilli(int64(math.Round(said.Issued * 1000))), nil
 }
 
 // find returns the key a token names.
