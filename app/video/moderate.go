@@ -31,18 +31,17 @@ func Hide(ctx context.Context, db *gorm.DB, files media.Store, id int64) error {
 		return errs.New(errs.Conflict, "视频未发布")
 	}
 	play, cover := media.NewKey("play", "mp4"), media.NewKey("cover", "jpg")
-	err = errors.Join(media.Copy(ctx, files, row.PlayKey, play), media.Copy(ctx, files, row.CoverKey, cover))
-	if err == nil {
-		err = store{db}.hide(ctx, row, play, cover)
-	}
-	if err != nil { // doctor finds what is left of the copies if they can't be deleted
+	if err := errors.Join(media.Copy(ctx, files, row.PlayKey, play), media.Copy(ctx, files, row.CoverKey, cover)); err != nil {
 		return errors.Join(err, files.Delete(context.WithoutCancel(ctx), play, cover))
+	}
+	if err := (store{db}).hide(ctx, row, play, cover); err != nil {
+		return err // perhaps it took effect: doctor finds which files nobody names
 	}
 	var unused []string
 	for _, key := range []string{row.PlayKey, row.CoverKey} {
 		// Those of a seeded database share one.
 		var shared int64
-		if err := db.WithContext(ctx).Model(&model.Video{}).Where("play_key = ? OR cover_key = ?", key, key).Limit(1).Count(&shared).Error; err != nil {
+		if err := db.WithContext(ctx).Model(&model.Video{}).Where("play_key = ? OR cover_key = ?", key, key).Count(&shared).Error; err != nil {
 			return model.Wrap(err, "looking for other videos that use %s", key)
 		}
 		if shared == 0 {

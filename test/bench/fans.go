@@ -17,11 +17,11 @@ import (
 // fanCount is how many follow the star.
 const fanCount = 200_000
 
-// fans are accounts that all follow one, the star, who has one video. No row knows
-// of them but hot and shards.
+// fans are accounts that all follow one, the star, who has one video, and others. No
+// row knows of them but hot and shards.
 type fans struct {
 	ids []int64
-	// givers are those of them who like nothing but what drain has them like, which
+	// givers are the others. They like nothing but what drain has them like, which
 	// counts how many likes are new.
 	givers      []int64
 	star, video int64

@@ -2,10 +2,13 @@ package e2e
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"backbeat/test/harness"
 )
@@ -190,4 +193,33 @@ func TestIdentityComesFromTheTokenAlone(t *testing.T) {
 			t.Errorf("a password hash is shown: %s", me.Raw)
 		}
 	})
+}
+
+// An operator takes an account back from a thief: the sessions that began before end at
+// every gateway within seconds, and nobody else's.
+func TestAnOperatorTakesAnAccountBack(t *testing.T) {
+	w := worlds[1]
+	stolen, other := w.Register(t), w.Register(t)
+	profile := func(gateway *world, of harness.Account, token string) harness.Answer {
+		return gateway.Get(t, "/douyin/user/", "token", token, "user_id", of.ID)
+	}
+	for _, gateway := range []*world{w, behindNginx} {
+		harness.OK(t, profile(gateway, stolen, stolen.Token))
+	}
+	said := w.operate(t.Context(), t, "user", "reset-password", stolen.Name)
+	password := regexp.MustCompile(` is now (\w+)`).FindStringSubmatch(said)
+	if password == nil {
+		t.Fatalf("it prints %s", said)
+	}
+	back := harness.OK(t, w.Post(t, "/douyin/user/login/", "username", stolen.Name, "password", password[1]))
+	for _, gateway := range []*world{w, behindNginx} {
+		harness.Eventually(t, 10*time.Second, func() error {
+			if answer := profile(gateway, stolen, stolen.Token); answer.StatusMsg != "token验证失败，请重新登录" {
+				return fmt.Errorf("the old token is answered %s", answer.Raw)
+			}
+			return nil
+		}, said)
+		harness.OK(t, profile(gateway, stolen, back.Token))
+		harness.OK(t, profile(gateway, other, other.Token))
+	}
 }
