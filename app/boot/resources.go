@@ -26,6 +26,7 @@ import (
 
 	"backbeat/app/admin"
 	"backbeat/app/cache"
+	"backbeat/app/changes"
 	"backbeat/app/favorite"
 	"backbeat/app/id"
 	"backbeat/app/live"
@@ -56,6 +57,7 @@ type resources struct {
 	openDB       func() (*gorm.DB, error)
 	openRedis    func() (redis.UniversalClient, error)
 	openCache    func() (cache.Cache, error)
+	openJournal  func() (cache.Journal, error)
 	openPending  func() (favorite.Pending, error)
 	openMedia    func() (media.Store, error)
 	openEtcd     func() (*clientv3.Client, error)
@@ -85,6 +87,7 @@ type site struct {
 	queue    mq.Broker
 	pending  favorite.Pending
 	cache    cache.Cache
+	journal  cache.Journal
 	media    media.Store
 	registry microregistry.Registry
 	keys     *token.Keys
@@ -98,6 +101,7 @@ func newResources(cfg *config.Config, log *slog.Logger) *resources {
 	r.openDB = sync.OnceValues(r.connectDB)
 	r.openRedis = sync.OnceValues(r.connectRedis)
 	r.openCache = sync.OnceValues(r.newCache)
+	r.openJournal = sync.OnceValues(r.newJournal)
 	r.openPending = sync.OnceValues(r.newPending)
 	r.openMedia = sync.OnceValues(r.newMedia)
 	r.openEtcd = sync.OnceValues(r.connectEtcd)
@@ -194,6 +198,17 @@ func (r *resources) newCache() (cache.Cache, error) {
 		return nil, err
 	}
 	return cache.Counted(cache.NewRedis(client), counters), nil
+}
+
+func (r *resources) newJournal() (cache.Journal, error) {
+	if r.cfg.Redis.Addr == "" {
+		return cache.NewMemoryJournal(), nil
+	}
+	client, err := r.openRedis()
+	if err != nil {
+		return nil, err
+	}
+	return cache.NewRedisJournal(client, changes.Journal), nil
 }
 
 func (r *resources) newPending() (favorite.Pending, error) {

@@ -85,7 +85,12 @@ var (
 	}
 	sharedCache = need{
 		sharedCacheName, false,
-		func(s *site) (err error) { s.cache, err = s.openCache(); return err },
+		func(s *site) (err error) {
+			if s.cache, err = s.openCache(); err == nil {
+				s.journal, err = s.openJournal()
+			}
+			return err
+		},
 		func(cfg *config.Config) string {
 			return unless(cfg.Redis.Addr != "", "set redis.addr, the cache it shares with the other instances")
 		},
@@ -120,12 +125,12 @@ func unless(ok bool, fault string) string {
 var roles = []role{
 	{"user", "accounts and passwords", []need{discovery, database}, startUser},
 	{"video", "uploads, feed and works", []need{discovery, database, queue}, startVideo},
-	{"favorite", "likes and their counts", []need{discovery, database, queue, pendingLikes}, startFavorite},
+	{"favorite", "likes and their counts", []need{discovery, database, queue, pendingLikes, sharedCache}, startFavorite},
 	{"comment", "comments and their counts", []need{discovery, database, sharedCache}, startComment},
 	{"relation", "who follows whom", []need{discovery, database, sharedCache}, startRelation},
 	{"message", "chats", []need{discovery, database}, startMessage},
-	{"video-worker", "probes, covers, remuxes and transcodes uploads", []need{announcing, database, queue, blobs}, startVideoWorker},
-	{"favorite-worker", "applies queued likes", []need{announcing, database, queue, pendingLikes}, startFavoriteWorker},
+	{"video-worker", "probes, covers, remuxes and transcodes uploads", []need{announcing, database, queue, blobs, sharedCache}, startVideoWorker},
+	{"favorite-worker", "applies queued likes", []need{announcing, database, queue, pendingLikes, sharedCache}, startFavoriteWorker},
 	{"message-worker", "writes the system account's notices", []need{announcing, database, queue}, startMessageWorker},
 	{"gateway", "HTTP: the app's API, media and the web page", []need{discovery, sharedCache, gatewayBlobs, tokenKeys}, startGateway},
 }
@@ -143,7 +148,7 @@ func startVideo(_ context.Context, s *site) (part, error) {
 }
 
 func startFavorite(_ context.Context, s *site) (part, error) {
-	service := favorite.New(favorite.Deps{DB: s.db, Queue: s.queue, Pending: s.pending, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
+	service := favorite.New(favorite.Deps{DB: s.db, Queue: s.queue, Pending: s.pending, Journal: s.journal, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
 	if err := s.live.Follow(func(cfg *config.Config) error { service.Spread(cfg.Likes.Shards); return nil }); err != nil {
 		return part{}, err
 	}
@@ -151,12 +156,12 @@ func startFavorite(_ context.Context, s *site) (part, error) {
 }
 
 func startComment(_ context.Context, s *site) (part, error) {
-	service := comment.New(comment.Deps{DB: s.db, IDs: s.ids, Cache: s.cache, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
+	service := comment.New(comment.Deps{DB: s.db, IDs: s.ids, Cache: s.cache, Journal: s.journal, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
 	return s.serve(func(to server.Server) error { return pbcomment.RegisterCommentHandler(to, service) })
 }
 
 func startRelation(_ context.Context, s *site) (part, error) {
-	service := relation.New(relation.Deps{DB: s.db, IDs: s.ids, Cache: s.cache, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
+	service := relation.New(relation.Deps{DB: s.db, IDs: s.ids, Cache: s.cache, Journal: s.journal, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
 	return s.serve(func(to server.Server) error { return pbrelation.RegisterRelationHandler(to, service) })
 }
 
@@ -169,12 +174,12 @@ func startVideoWorker(ctx context.Context, s *site) (part, error) {
 	worker := video.NewWorker(video.WorkerConfig{
 		FFmpeg: s.cfg.Media.FFmpeg, FFprobe: s.cfg.Media.FFprobe, MaxDuration: s.cfg.Media.MaxDuration,
 		Transcodes: s.cfg.Limits.Transcodes, Notices: message.NoticeQueue,
-	}, video.WorkerDeps{DB: s.db, Publisher: s.queue, Consumer: s.queue, Media: s.media, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
+	}, video.WorkerDeps{DB: s.db, Publisher: s.queue, Consumer: s.queue, Media: s.media, Journal: s.journal, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
 	return s.announced(ctx, work(ctx, worker.Run))
 }
 
 func startFavoriteWorker(ctx context.Context, s *site) (part, error) {
-	worker := favorite.NewWorker(favorite.WorkerDeps{DB: s.db, Queue: s.queue, Pending: s.pending, Log: s.log})
+	worker := favorite.NewWorker(favorite.WorkerDeps{DB: s.db, Queue: s.queue, Pending: s.pending, Journal: s.journal, Now: time.Now, Log: s.log})
 	return s.announced(ctx, work(ctx, worker.Run))
 }
 
@@ -190,7 +195,7 @@ func startGateway(ctx context.Context, s *site) (part, error) {
 	}
 	s.closeLast(services.Close)
 	g, err := gateway.New(gatewayConfig(s.cfg), gateway.Deps{
-		Client: services, Keys: s.keys, Media: s.media, Cache: s.cache, Tracer: s.tracer, Log: s.log, Now: time.Now,
+		Client: services, Keys: s.keys, Media: s.media, Cache: s.cache, Journal: s.journal, Tracer: s.tracer, Log: s.log, Now: time.Now,
 		Metrics: s.metricsOf(s.name),
 	})
 	if err != nil {

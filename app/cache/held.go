@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,8 +19,13 @@ import (
 // with nobody.
 type Load[K comparable, V any] func(ctx context.Context, keys []K) (map[K]V, error)
 
+// trusted is how long after a value was asked for it may be confirmed: should word of
+// a change not have come, it is believed no longer.
+const trusted = 10 * time.Second
+
 // Held is what one process knows for a short while: a bounded map whose values are
-// at most life old, counted from before they were asked for. Misses that arrive
+// at most life old, counted from before they were asked for, or from when they were
+// last known to be right (Confirm). Misses that arrive
 // while a load is in progress share the next one (batch.Group), so a key is loaded
 // once unless that is slow, and a busy process asks for many at a time. It is safe
 // for concurrent use; the values are shared, nobody changes them.
@@ -30,12 +36,21 @@ type Held[K comparable, V any] struct {
 	load    Load[K, V]
 	missed  *batch.Group[miss[K], map[K]V]
 	counts  *counts
+	// confirmed is nil while nobody tells of changes.
+	confirmed atomic.Pointer[confirmed]
+	// forgotten says when keys were forgotten lately, which loads in progress then must
+	// not bring back.
+	forgotten forgotten[K]
 }
 
 type held[V any] struct {
 	value V
 	asked int64 // Unix nanoseconds
 }
+
+// confirmed says that values asked for at or after since, and not forgotten, were
+// right at asOf, both in Unix nanoseconds.
+type confirmed struct{ since, asOf int64 }
 
 // miss is what a caller lacks, and how old it may be.
 type miss[K comparable] struct {
@@ -68,8 +83,30 @@ func newHeld[K comparable, V any](options *otter.Options[K, held[V]], life time.
 // SetLife changes how old values may be, those that are held already included.
 func (h *Held[K, V]) SetLife(life time.Duration) { h.life.Store(int64(life)) }
 
-// younger reports whether a value was asked for less than age before now.
-func (e held[V]) younger(age time.Duration, now int64) bool { return now-e.asked < int64(age) }
+// Confirm tells that values asked for at or after since were right at asOf, but for
+// those forgotten: from now on they are as old as that.
+func (h *Held[K, V]) Confirm(since, asOf time.Time) {
+	h.confirmed.Store(&confirmed{since.UnixNano(), asOf.UnixNano()})
+}
+
+// Doubt takes back what was confirmed: values are as old as they are.
+func (h *Held[K, V]) Doubt() { h.confirmed.Store(nil) }
+
+// Forget drops what belongs to keys, which has changed, and what of it is on its way.
+func (h *Held[K, V]) Forget(keys ...K) {
+	h.forgotten.add(keys, h.now().UnixNano())
+	for _, key := range keys {
+		h.entries.Invalidate(key)
+	}
+}
+
+// younger reports whether a value was right less than age before now.
+func (c *confirmed) younger(asked int64, age time.Duration, now int64) bool {
+	if c != nil && asked >= c.since && now-asked < int64(trusted) {
+		asked = max(asked, c.asOf)
+	}
+	return now-asked < int64(age)
+}
 
 // Get returns one value per key, the zero value where there is none. With an
 // error the values may be incomplete.
@@ -82,9 +119,9 @@ func (h *Held[K, V]) GetYounger(ctx context.Context, age time.Duration, keys ...
 	age = min(age, time.Duration(h.life.Load()))
 	values := make([]V, len(keys))
 	var missing []K
-	now := h.now().UnixNano()
+	now, told := h.now().UnixNano(), h.confirmed.Load()
 	for i, key := range keys {
-		if e, ok := h.entries.GetIfPresent(key); ok && e.younger(age, now) {
+		if e, ok := h.entries.GetIfPresent(key); ok && told.younger(e.asked, age, now) {
 			values[i] = e.value
 		} else {
 			missing = append(missing, key)
@@ -107,7 +144,7 @@ func (h *Held[K, V]) GetYounger(ctx context.Context, age time.Duration, keys ...
 // Peek returns the value held for key, and whether there is one.
 func (h *Held[K, V]) Peek(key K) (V, bool) {
 	e, ok := h.entries.GetIfPresent(key)
-	if !ok || !e.younger(time.Duration(h.life.Load()), h.now().UnixNano()) {
+	if !ok || !h.confirmed.Load().younger(e.asked, time.Duration(h.life.Load()), h.now().UnixNano()) {
 		h.counts.lookedUp(1, 1)
 		var none V
 		return none, false
@@ -122,13 +159,17 @@ func (h *Held[K, V]) Put(key K, value V) { h.hold(map[K]V{key: value}, h.now()) 
 func (h *Held[K, V]) hold(values map[K]V, asked time.Time) {
 	for key, value := range values {
 		h.entries.Set(key, held[V]{value, asked.UnixNano()})
+		// After it is there, or one who forgets it now could miss it.
+		if h.forgotten.since(key, asked.UnixNano()) {
+			h.entries.Invalidate(key)
+		}
 	}
 }
 
 // fetch loads what several callers miss, unless the load before brought it. All of
 // them get the same map.
 func (h *Held[K, V]) fetch(ctx context.Context, missed []miss[K]) ([]map[K]V, error) {
-	asked := h.now()
+	asked, told := h.now(), h.confirmed.Load()
 	values := map[K]V{}
 	wanted := map[K]struct{}{}
 	var keys []K
@@ -142,7 +183,7 @@ func (h *Held[K, V]) fetch(ctx context.Context, missed []miss[K]) ([]map[K]V, er
 				continue
 			}
 			wanted[key] = struct{}{}
-			if e, ok := h.entries.GetIfPresent(key); ok && e.younger(youngest, asked.UnixNano()) {
+			if e, ok := h.entries.GetIfPresent(key); ok && told.younger(e.asked, youngest, asked.UnixNano()) {
 				values[key] = e.value
 			} else {
 				keys = append(keys, key)
@@ -161,4 +202,35 @@ func (h *Held[K, V]) fetch(ctx context.Context, missed []miss[K]) ([]map[K]V, er
 		}
 	}
 	return slices.Repeat([]map[K]V{values}, len(missed)), err
+}
+
+// forgotten remembers keys and when they were forgotten last, in Unix nanoseconds, for
+// longer than a load takes.
+type forgotten[K comparable] struct {
+	mu sync.Mutex
+	// latest is added to, before is what was added to in the time before began.
+	latest, before map[K]int64
+	began          int64
+}
+
+func (f *forgotten[K]) add(keys []K, now int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.latest == nil || now-f.began > int64(trusted) {
+		f.latest, f.before, f.began = map[K]int64{}, f.latest, now
+	}
+	for _, key := range keys {
+		f.latest[key] = now
+	}
+}
+
+// since reports whether the key was forgotten at or after asked.
+func (f *forgotten[K]) since(key K, asked int64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at, known := f.latest[key]
+	if !known {
+		at, known = f.before[key]
+	}
+	return known && at >= asked
 }

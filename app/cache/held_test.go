@@ -391,3 +391,352 @@ func TestVersionsRestWhileTheCacheIsAway(t *testing.T) {
 		}
 	})
 }
+
+// confirms says every 100ms for a while that what was asked for since is right.
+func confirms(h *Held[int, string], since time.Time, during time.Duration) {
+	for end := time.Now().Add(during); time.Now().Before(end); {
+		time.Sleep(min(100*time.Millisecond, time.Until(end))) // in a bubble
+		h.Confirm(since, time.Now())
+	}
+}
+
+// What is known to be right is not asked for again, for as long as that is known.
+func TestHeldOutlivesItsLifeWhileConfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{values: map[int]string{1: "a"}}
+		h := NewHeld(10, time.Second, time.Now, s.load)
+		want := func(value string, loads int) {
+			t.Helper()
+			if got, err := h.Get(t.Context(), 1); err != nil || got[0] != value || s.loads() != loads {
+				t.Errorf("got %q, %v after %d loads, want %q after %d", got, err, s.loads(), value, loads)
+			}
+			if got, ok := h.Peek(1); !ok || got != value {
+				t.Errorf("%q is held, %t, want %q", got, ok, value)
+			}
+		}
+		began := time.Now()
+		want("a", 1)
+		s.values = map[int]string{1: "b"}
+		for range 5 {
+			confirms(h, began, time.Second)
+			want("a", 1)
+		}
+		time.Sleep(time.Second - 1)
+		want("a", 1)
+		time.Sleep(time.Nanosecond) // a second after it was right
+		if got, ok := h.Peek(1); ok {
+			t.Errorf("%q is held for longer than its life", got)
+		}
+		want("b", 2)
+	})
+}
+
+// Nobody told of changes before since, so what was asked for before then is as old as
+// it is.
+func TestHeldConfirmsWhatWasAskedForSince(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{values: map[int]string{1: "a", 2: "b", 3: "c"}}
+		h := NewHeld(10, time.Second, time.Now, s.load)
+		_, _ = h.Get(t.Context(), 1)
+		time.Sleep(time.Nanosecond)
+		since := time.Now()
+		_, _ = h.Get(t.Context(), 2)
+		time.Sleep(time.Nanosecond)
+		_, _ = h.Get(t.Context(), 3)
+		confirms(h, since, 500*time.Millisecond)
+		for key := range 3 { // while they are young they are held in any case
+			if _, ok := h.Peek(key + 1); !ok {
+				t.Errorf("%d is not held", key+1)
+			}
+		}
+		confirms(h, since, time.Second)
+		for key, want := range map[int]bool{1: false, 2: true, 3: true} {
+			if _, ok := h.Peek(key); ok != want {
+				t.Errorf("%d is held: %t", key, ok)
+			}
+		}
+		if _, _ = h.Get(t.Context(), 1, 2, 3); s.loads() != 4 || !slices.Equal(s.asked[3], []int{1}) {
+			t.Errorf("asked for %v", s.asked)
+		}
+	})
+}
+
+// A confirmation that lags makes nothing older than it is.
+func TestHeldIsNotAgedByAnOldConfirmation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{values: map[int]string{1: "a"}}
+		h := NewHeld(10, time.Second, time.Now, s.load)
+		since := time.Now()
+		time.Sleep(2 * time.Second)
+		_, _ = h.Get(t.Context(), 1)
+		h.Confirm(since, since.Add(time.Millisecond))
+		if _, ok := h.Peek(1); !ok {
+			t.Error("a new value is not held")
+		}
+	})
+}
+
+func TestHeldDoubts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{values: map[int]string{1: "a", 2: "b"}}
+		h := NewHeld(10, time.Second, time.Now, s.load)
+		h.Doubt() // of nothing
+		began := time.Now()
+		_, _ = h.Get(t.Context(), 1)
+		confirms(h, began, 1500*time.Millisecond)
+		_, _ = h.Get(t.Context(), 2)
+		h.Doubt()
+		for key, want := range map[int]bool{1: false, 2: true} { // the other is young
+			if _, ok := h.Peek(key); ok != want {
+				t.Errorf("%d is held: %t", key, ok)
+			}
+		}
+		s.values = map[int]string{1: "A", 2: "B"}
+		if got, err := h.Get(t.Context(), 1, 2); err != nil || !slices.Equal(got, []string{"A", "b"}) {
+			t.Errorf("got %q, %v", got, err)
+		}
+		// One who tells again knows of no change before then.
+		time.Sleep(100 * time.Millisecond)
+		since := time.Now()
+		confirms(h, since, 1500*time.Millisecond)
+		if got, err := h.Get(t.Context(), 1, 2); err != nil || !slices.Equal(got, []string{"A", "B"}) || s.loads() != 4 {
+			t.Errorf("got %q, %v after %d loads", got, err, s.loads())
+		}
+	})
+}
+
+// A confirmed value is as old as the confirmation, for those who want young ones.
+func TestHeldBringsYoungerValuesThanConfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{values: map[int]string{1: "a"}}
+		h := NewHeld(10, time.Second, time.Now, s.load)
+		want := func(age time.Duration, value string) {
+			t.Helper()
+			if got, err := h.GetYounger(t.Context(), age, 1); err != nil || got[0] != value {
+				t.Errorf("younger than %v it is %q, %v, want %q", age, got, err, value)
+			}
+		}
+		began := time.Now()
+		want(time.Minute, "a")
+		confirms(h, began, 3*time.Second)
+		time.Sleep(100 * time.Millisecond)
+		s.values = map[int]string{1: "b"}
+		want(101*time.Millisecond, "a")
+		want(50*time.Millisecond, "b")
+		s.values = map[int]string{1: "c"}
+		want(50*time.Millisecond, "b")
+		want(time.Minute, "b")
+	})
+}
+
+// What is confirmed while one waits for the load before needs no load of its own.
+func TestHeldConfirmsWhatALoadBrought(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const takes = batch.GatherFor / 2
+		s := &source{values: map[int]string{1: "a"}, takes: takes}
+		h := NewHeld(10, takes/2, time.Now, s.load)
+		began := time.Now()
+		var group sync.WaitGroup
+		for range 2 { // the second waits
+			group.Go(func() {
+				if got, err := h.Get(t.Context(), 1); err != nil || got[0] != "a" {
+					t.Errorf("got %q, %v", got, err)
+				}
+			})
+			synctest.Wait()
+		}
+		time.Sleep(takes - 1)
+		h.Confirm(began, time.Now())
+		group.Wait()
+		if s.loads() != 1 {
+			t.Errorf("%d loads", s.loads())
+		}
+	})
+}
+
+// Word of a change may be lost, which shows after a while.
+func TestHeldIsTrustedForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{values: map[int]string{1: "a"}}
+		h := NewHeld(10, time.Second, time.Now, s.load)
+		began := time.Now()
+		for loads := range 3 {
+			want := string(rune('a' + loads))
+			s.values = map[int]string{1: want}
+			if got, err := h.Get(t.Context(), 1); err != nil || got[0] != want {
+				t.Errorf("got %q, %v, want %q", got, err, want)
+			}
+			confirms(h, began, trusted-1)
+			if _, ok := h.Peek(1); !ok {
+				t.Error("it is not trusted any more")
+			}
+			confirms(h, began, time.Nanosecond)
+			if _, ok := h.Peek(1); ok {
+				t.Error("it is trusted still")
+			}
+		}
+	})
+}
+
+func TestHeldForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{values: map[int]string{1: "a", 2: "b", 3: "c"}}
+		h := NewHeld(10, time.Second, time.Now, s.load)
+		began := time.Now()
+		_, _ = h.Get(t.Context(), 1, 2, 3)
+		confirms(h, began, 500*time.Millisecond)
+		s.values = map[int]string{1: "A", 2: "B", 3: "C"}
+		h.Forget()
+		h.Forget(1, 3, 4) // one that never was, too
+		h.Confirm(began, time.Now())
+		for key, want := range map[int]bool{1: false, 2: true, 3: false, 4: false} {
+			if _, ok := h.Peek(key); ok != want {
+				t.Errorf("%d is held: %t", key, ok)
+			}
+		}
+		time.Sleep(time.Nanosecond)
+		if got, err := h.Get(t.Context(), 1, 2, 3); err != nil || !slices.Equal(got, []string{"A", "b", "C"}) {
+			t.Errorf("got %q, %v", got, err)
+		}
+		confirms(h, began, 2*time.Second)
+		if _, _ = h.Get(t.Context(), 1, 2, 3); s.loads() != 2 {
+			t.Errorf("asked for %v", s.asked)
+		}
+	})
+}
+
+// A load that was in progress when a value was forgotten may bring the old one: those
+// who wait get that, nobody gets it later.
+func TestHeldForgetsWhatIsOnItsWay(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		// after is how long after the load began the key is forgotten.
+		after time.Duration
+		holds bool
+	}{
+		{"before", -time.Nanosecond, true},
+		{"as it begins", 0, false},
+		{"in between", 30 * time.Millisecond, false},
+		{"just before it ends", 100*time.Millisecond - 1, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &source{values: map[int]string{1: "a", 2: "b"}, takes: 100 * time.Millisecond}
+				h := NewHeld(10, time.Second, time.Now, s.load)
+				began := time.Now()
+				h.Confirm(began, began)
+				if row.after < 0 {
+					h.Forget(1)
+					time.Sleep(-row.after)
+				}
+				var group sync.WaitGroup
+				group.Go(func() {
+					if got, err := h.Get(t.Context(), 1, 2); err != nil || !slices.Equal(got, []string{"a", "b"}) {
+						t.Errorf("got %q, %v", got, err)
+					}
+				})
+				synctest.Wait()
+				if row.after >= 0 {
+					time.Sleep(row.after)
+					s.mu.Lock()
+					s.values = map[int]string{1: "A", 2: "b"}
+					s.mu.Unlock()
+					h.Forget(1)
+				}
+				group.Wait()
+				h.Confirm(began, time.Now())
+				if got, ok := h.Peek(1); ok != row.holds {
+					t.Errorf("%q is held: %t", got, ok)
+				}
+				if got, ok := h.Peek(2); !ok || got != "b" {
+					t.Errorf("of the other %q is held: %t", got, ok)
+				}
+				// It does not stay so: the next load began later.
+				if got, err := h.Get(t.Context(), 1); err != nil || got[0] != s.values[1] {
+					t.Errorf("got %q, %v, want %q", got, err, s.values[1])
+				}
+				if got, ok := h.Peek(1); !ok || got != s.values[1] {
+					t.Errorf("later %q is held: %t", got, ok)
+				}
+			})
+		})
+	}
+}
+
+// What is put was asked for just now, so it is right if that was later.
+func TestHeldTakesWhatIsPutAfterItWasForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := NewHeld[int, string](10, time.Second, time.Now, nil)
+		h.Put(1, "a")
+		h.Forget(1)
+		if _, ok := h.Peek(1); ok {
+			t.Error("what was forgotten is held")
+		}
+		time.Sleep(time.Nanosecond)
+		h.Put(1, "b")
+		if got, ok := h.Peek(1); !ok || got != "b" {
+			t.Errorf("%q is held: %t", got, ok)
+		}
+	})
+}
+
+// What was forgotten is remembered for longer than a value is trusted, and not for ever.
+func TestForgottenIsBounded(t *testing.T) {
+	const perSecond = 10
+	var f forgotten[int]
+	at := func(key int) int64 { return int64(time.Duration(key/perSecond) * time.Second) }
+	for key := range 100 * perSecond {
+		now := at(key)
+		f.add([]int{key}, now)
+		if size := len(f.latest) + len(f.before); size > 3*perSecond*int(trusted/time.Second) {
+			t.Fatalf("after %v, %d keys are remembered", time.Duration(now), size)
+		}
+		for lately := max(0, key-perSecond*int(trusted/time.Second)); lately <= key; lately++ {
+			if !f.since(lately, at(lately)) || f.since(lately, at(lately)+1) {
+				t.Fatalf("after %v, %d is not known to be forgotten at %v", time.Duration(now), lately, time.Duration(at(lately)))
+			}
+		}
+	}
+	if f.since(0, 0) || f.since(-1, 0) {
+		t.Error("it remembers what was long ago, or never")
+	}
+	f.add([]int{1000 * perSecond, 7, 7}, at(1000*perSecond))
+	f.add([]int{7}, at(1000*perSecond)+1) // the last time counts
+	if !f.since(7, at(1000*perSecond)+1) {
+		t.Error("it has not noticed that one was forgotten again")
+	}
+}
+
+// Forgetting and loading at the same time: what was changed and forgotten is not held.
+func TestHeldForgetsWhileOthersLoad(t *testing.T) {
+	var store atomic.Int64
+	h := NewHeld(10, time.Hour, time.Now, func(_ context.Context, keys []int) (map[int]int64, error) {
+		return map[int]int64{keys[0]: store.Load()}, nil
+	})
+	h.Confirm(time.Now(), time.Now())
+	var readers sync.WaitGroup
+	stop := make(chan struct{})
+	for range 4 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_, _ = h.Get(t.Context(), 1)
+				}
+			}
+		})
+	}
+	for n := range int64(2000) {
+		store.Store(n)
+		h.Forget(1)
+		// Whoever asks after that waits for no load that was in progress before.
+		if got, err := h.Get(t.Context(), 1); err != nil || got[0] < n {
+			t.Errorf("got %d, %v, want %d", got, err, n)
+			break
+		}
+	}
+	close(stop)
+	readers.Wait()
+}

@@ -8,6 +8,7 @@ import (
 	"gorm.io/gorm"
 
 	"backbeat/app/cache"
+	"backbeat/app/changes"
 	"backbeat/app/id"
 	"backbeat/app/recount"
 	pb "backbeat/proto/comment"
@@ -26,7 +27,9 @@ type Deps struct {
 	Now func() time.Time
 	// Cache is shared by all instances. It holds versions alone.
 	Cache cache.Cache
-	Log   *slog.Logger
+	// Journal is where changed counts are announced; it may be nil.
+	Journal cache.Journal
+	Log     *slog.Logger
 	// Metrics may be nil.
 	Metrics prometheus.Registerer
 }
@@ -38,6 +41,7 @@ type Server struct {
 	log   *slog.Logger
 	// versions are those of each video's comments.
 	versions *cache.Versions
+	counted  *changes.Announcer
 	lists    *cache.Held[listing, []*entity.Comment]
 }
 
@@ -47,6 +51,7 @@ var _ pb.CommentHandler = (*Server)(nil)
 func New(deps Deps) *Server {
 	s := &Server{store: &store{db: deps.DB, ids: deps.IDs}, now: deps.Now, log: deps.Log}
 	s.versions = cache.NewVersions(deps.Cache, "comment:", deps.Now)
+	s.counted = changes.NewAnnouncer(deps.Journal, deps.Now, deps.Log)
 	s.lists = cache.NewWeighed(heldBytes, weight, heldLife, deps.Now, s.load).Counted(cache.NewCounters(deps.Metrics), "comments")
 	return s
 }

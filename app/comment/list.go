@@ -92,4 +92,5 @@ func (s *Server) changed(ctx context.Context, videos ...int64) {
 	if lost := s.versions.Drop(ctx, videos...); lost != nil {
 		s.log.DebugContext(ctx, "comments held elsewhere are left to expire", "videos", videos, "error", lost)
 	}
+	s.counted.Changed(ctx, videos, nil)
 }

@@ -11,6 +11,7 @@ import (
 	"gorm.io/gorm"
 
 	"backbeat/app/cache"
+	"backbeat/app/changes"
 	"backbeat/app/recount"
 	"backbeat/config"
 	"backbeat/mq"
@@ -64,6 +65,8 @@ type Deps struct {
 	Queue mq.Publisher
 	// Pending is the one the worker uses too.
 	Pending Pending
+	// Journal is where changed counts are announced; it may be nil.
+	Journal cache.Journal
 	// Now is the time versions start from; it may stand still or go back.
 	Now func() time.Time
 	Log *slog.Logger
@@ -77,6 +80,7 @@ type Service struct {
 	store   *store
 	queue   mq.Publisher
 	pending Pending
+	counted *changes.Announcer
 	clock   *clock
 	// queues carry likes; shards is how many of them do, the first ones.
 	queues []mq.Queue
@@ -91,6 +95,7 @@ func New(deps Deps) *Service {
 		store:   &store{deps.DB},
 		queue:   deps.Queue,
 		pending: deps.Pending,
+		counted: changes.NewAnnouncer(deps.Journal, deps.Now, deps.Log),
 		clock:   &clock{now: deps.Now},
 		log:     deps.Log,
 		queues:  Queues(),

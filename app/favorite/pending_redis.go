@@ -49,16 +49,20 @@ local function load(packed)
   return entries
 end
 
-local function save(video, entries)
-  if #entries == 0 then
-    redis.call('HDEL', KEYS[1], video)
-    return
-  end
+local function pack(entries)
   local packed = {}
   for i, e in ipairs(entries) do
     packed[i] = string.format('%.0f,%s,%s,%s,%.0f;', e.version, e.liked, e.author, e.provisional, e.expires)
   end
-  redis.call('HSET', KEYS[1], video, table.concat(packed))
+  return table.concat(packed)
+end
+
+local function save(video, entries)
+  if #entries == 0 then
+    redis.call('HDEL', KEYS[1], video)
+  else
+    redis.call('HSET', KEYS[1], video, pack(entries))
+  end
 end
 
 -- mark gives the user a mark that none of theirs in use is, version if it is free.
@@ -70,20 +74,32 @@ local function mark(version, expires)
   save('0', {{version = version, liked = '0', author = '0', provisional = '0', expires = expires}})
 end
 
--- clean drops what has expired of all videos and returns when the rest has.
-local function clean()
-  local last = 0
-  local all = redis.call('HGETALL', KEYS[1])
-  for i = 1, #all, 2 do
-    local entries = load(all[i + 1])
-    if #entries == 0 then
-      redis.call('HDEL', KEYS[1], all[i])
+-- clean drops the videos of which all has expired, and returns when the rest of them
+-- has: packed entries by video, all there are. It reads no more of them than that.
+local function clean(all)
+  local last, gone = 0, {}
+  for video, packed in pairs(all) do
+    local expires = 0
+    for e in string.gmatch(packed, ',(%d+);') do
+      expires = math.max(expires, tonumber(e))
     end
-    for _, e in ipairs(entries) do
-      last = math.max(last, e.expires)
+    if expires <= now then
+      gone[#gone + 1] = video
     end
+    last = math.max(last, expires)
+  end
+  if #gone > 0 then
+    redis.call('HDEL', KEYS[1], unpack(gone))
   end
   return last
+end
+
+local function everything()
+  local all, flat = {}, redis.call('HGETALL', KEYS[1])
+  for i = 1, #flat, 2 do
+    all[flat[i]] = flat[i + 1]
+  end
+  return all
 end
 `
 
@@ -98,7 +114,7 @@ if #entries > 0 and entries[1].version > version then
   version, known = entries[1].version, entries[1].liked
 end
 if #entries == 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[8]) then
-  clean()
+  clean(everything())
   if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[8]) then
     return {0, string.format('%.0f', version), known}
   end
@@ -152,22 +168,31 @@ return 1
 // settleScript takes the settled life, then videos and versions in turn.
 var settleScript = redis.NewScript(prelude + `
 local soon = now + tonumber(ARGV[1])
-local unknown = false
+local all, settled, unknown = everything(), {}, false
 for i = 2, #ARGV, 2 do
-  local entries, version, entered = load(redis.call('HGET', KEYS[1], ARGV[i])), tonumber(ARGV[i + 1]), false
+  local video, version, entered = ARGV[i], tonumber(ARGV[i + 1]), false
+  local entries = load(all[video])
   for _, e in ipairs(entries) do
     entered = entered or e.version == version
     if e.version <= version then
       e.provisional, e.expires = '0', math.min(e.expires, soon)
     end
   end
-  save(ARGV[i], entries)
+  if #entries > 0 then
+    all[video] = pack(entries)
+    settled[#settled + 1] = video
+    settled[#settled + 1] = all[video]
+  end
   unknown = unknown or not entered
 end
+if #settled > 0 then
+  redis.call('HSET', KEYS[1], unpack(settled))
+end
+local last = clean(all)
 if unknown then
   mark(clock[1] * 1000000 + clock[2], soon)
+  last = math.max(last, soon)
 end
-local last = clean()
 if last > 0 then
   redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last))
 end

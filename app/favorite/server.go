@@ -102,6 +102,7 @@ func (s *Service) applyNow(ctx context.Context, acts []write) error {
 		return nil
 	}
 	err := s.store.apply(ctx, acts, s.clock.after)
+	s.counted.Changed(ctx, videosOf(acts), peopleOf(acts))
 	if lost := s.pending.leave(context.WithoutCancel(ctx), s.clock.after(0), usersOf(acts)...); lost != nil {
 		s.log.DebugContext(ctx, "likes held elsewhere are left to expire", "likes", len(acts), "error", lost)
 	}

@@ -26,21 +26,27 @@ type store struct{ db *gorm.DB }
 // rowsOf returns what the users of the acts last said of their videos; of what
 // they said nothing there is no row.
 func (s *store) rowsOf(ctx context.Context, acts []write) (map[key]write, error) {
-	acts = batch.Padded(acts)
-	keys := make([]any, 0, 2*len(acts))
-	for _, act := range acts {
-		keys = append(keys, act.user, act.video)
-	}
 	rows := make(map[key]write, len(acts))
+	from, keys := rowsWith(s.db, batch.Padded(acts))
 	err := s.scanRows(ctx, func(w write) { rows[key{w.user, w.video}] = w },
-		"SELECT user_id, video_id, version, liked FROM favorites WHERE "+anyOf(len(acts)), keys...)
+		"SELECT f.user_id, f.video_id, f.version, f.liked FROM "+from, keys...)
 	return rows, model.Wrap(err, "reading %d likes", len(acts))
 }
 
-// anyOf is a condition that n keys meet.
-func anyOf(n int) string {
-	const one = "(user_id = ? AND video_id = ?)"
-	return strings.Repeat(one+" OR ", n-1) + one
+// rowsWith is what a statement selects from that reads the rows f there are of the
+// writes, in their order. They are joined with a list of their keys: a condition that
+// names them all takes an optimizer longer to weigh than the rows take to be read.
+func rowsWith(db *gorm.DB, writes []write) (from string, keys []any) {
+	number := "BIGINT"
+	if db.Name() == "mysql" {
+		number = "SIGNED" // in a cast it has no other name for it
+	}
+	list := "SELECT CAST(? AS " + number + ") AS user_id, CAST(? AS " + number + ") AS video_id" + strings.Repeat(" UNION ALL SELECT ?, ?", len(writes)-1)
+	keys = make([]any, 0, 2*len(writes))
+	for _, w := range writes {
+		keys = append(keys, w.user, w.video)
+	}
+	return "(" + list + ") AS k JOIN favorites AS f ON f.user_id = k.user_id AND f.video_id = k.video_id", keys
 }
 
 // apply brings writes into the tables in one transaction: those newer than their
@@ -99,14 +105,16 @@ func newest(writes []write) []write {
 
 // lockRows locks the rows there are of the writes and reads them.
 func lockRows(tx *gorm.DB, writes []write) (map[key]write, error) {
-	keys := make([]any, 0, 2*len(writes))
-	for _, w := range writes {
-		keys = append(keys, w.user, w.video)
+	from, keys := rowsWith(tx, writes)
+	statement := "SELECT f.* FROM " + from + " ORDER BY f.user_id, f.video_id"
+	switch tx.Name() {
+	case "mysql":
+		statement += " FOR UPDATE"
+	case "postgres":
+		statement += " FOR UPDATE OF f"
 	}
 	var found []model.Favorite
-	err := tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).
-		Where(anyOf(len(writes)), keys...).Order("user_id, video_id").Find(&found).Error
-	if err != nil {
+	if err := tx.Raw(statement, keys...).Scan(&found).Error; err != nil {
 		return nil, err
 	}
 	rows := make(map[key]write, len(found))
@@ -333,6 +341,15 @@ func usersOf(writes []write) []int64 {
 	}
 	slices.Sort(users)
 	return slices.Compact(users)
+}
+
+// peopleOf returns users and authors: whose counts the writes change.
+func peopleOf(writes []write) []int64 {
+	people := make([]int64, 0, 2*len(writes))
+	for _, w := range writes {
+		people = append(people, w.user, w.author)
+	}
+	return people
 }
 
 func videosOf(writes []write) []int64 {

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 	"gorm.io/gorm"
 
+	"backbeat/app/cache"
+	"backbeat/app/changes"
 	"backbeat/app/errs"
 	"backbeat/mq"
 	"backbeat/proto/event"
@@ -23,6 +26,9 @@ type WorkerDeps struct {
 	Queue mq.Consumer
 	// Pending is the one the service uses too.
 	Pending Pending
+	// Journal is where changed counts are announced; it may be nil.
+	Journal cache.Journal
+	Now     func() time.Time
 	Log     *slog.Logger
 }
 
@@ -31,12 +37,16 @@ type Worker struct {
 	store   *store
 	queue   mq.Consumer
 	pending Pending
+	counted *changes.Announcer
 	log     *slog.Logger
 }
 
 // NewWorker returns the worker; Run starts it.
 func NewWorker(deps WorkerDeps) *Worker {
-	return &Worker{store: &store{deps.DB}, queue: deps.Queue, pending: deps.Pending, log: deps.Log}
+	return &Worker{
+		store: &store{deps.DB}, queue: deps.Queue, pending: deps.Pending,
+		counted: changes.NewAnnouncer(deps.Journal, deps.Now, deps.Log), log: deps.Log,
+	}
 }
 
 // Run applies likes from all Queues until ctx ends, then finishes the batches in hand.
@@ -72,6 +82,7 @@ func (w *Worker) handle(ctx context.Context, batch []mq.Message) error {
 		if err := w.store.apply(ctx, some, nil); err != nil {
 			return err
 		}
+		w.counted.Changed(ctx, videosOf(some), peopleOf(some))
 		if err := w.pending.settle(ctx, some); err != nil {
 			w.log.DebugContext(ctx, "pending likes left to expire", "likes", len(some), "error", err)
 		}

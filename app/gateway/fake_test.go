@@ -21,6 +21,7 @@ import (
 	"go-micro.dev/v4/client"
 	"google.golang.org/protobuf/proto"
 
+	"backbeat/app/cache"
 	"backbeat/app/errs"
 	"backbeat/app/media"
 	"backbeat/app/token"
@@ -383,7 +384,7 @@ func newWorld(t testing.TB, change ...func(*Config, *Deps)) *world {
 		t.Fatal(err)
 	}
 	deps := Deps{
-		Client: w.services, Keys: w.keys, Media: store, Cache: w.cache, Tracer: w.tracer,
+		Client: w.services, Keys: w.keys, Media: store, Journal: cache.NewMemoryJournal(), Cache: w.cache, Tracer: w.tracer,
 		Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Now: func() time.Time { return clock },
 	}

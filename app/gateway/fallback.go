@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -55,8 +56,72 @@ type profile struct{ name, avatar, background, signature string }
 type total struct{ received, given int64 }
 type pair struct{ follows, followers int64 }
 
-// seen names a flag: what a viewer's relation to something is.
-type seen struct{ viewer, id int64 }
+// marks are what one viewer was last told to like or follow, in any order, of what
+// they looked at. They are replaced, never changed.
+type marks map[int64]struct{}
+
+// maxMarks bounds those kept of a viewer, allMarks those of all viewers.
+const (
+	maxMarks = 500
+	allMarks = 10 * maxKnown
+)
+
+// lastMarks holds marks of viewers who looked at something recently.
+type lastMarks struct{ viewers *otter.Cache[int64, marks] }
+
+func newLastMarks() lastMarks {
+	return lastMarks{otter.Must(&otter.Options[int64, marks]{
+		MaximumWeight: allMarks,
+		Weigher:       func(_ int64, m marks) uint32 { return uint32(len(m) + 1) },
+	})}
+}
+
+// learn keeps for each id asked about whether it is among the set ones, which are in
+// the same order. Mostly that is known already, and costs no more than looking.
+func (l lastMarks) learn(viewer int64, asked, set []int64) {
+	known, _ := l.viewers.GetIfPresent(viewer)
+	var changed marks
+	for _, id := range asked {
+		is := len(set) > 0 && set[0] == id
+		if is {
+			set = set[1:]
+		}
+		if _, was := known[id]; was == is {
+			continue
+		}
+		if changed == nil {
+			changed = make(marks, len(known)+len(set)+1)
+			maps.Copy(changed, known)
+		}
+		if is {
+			changed[id] = struct{}{}
+		} else {
+			delete(changed, id)
+		}
+	}
+	if changed == nil {
+		return
+	}
+	for id := range changed { // some of them have to go
+		if len(changed) <= maxMarks {
+			break
+		}
+		delete(changed, id)
+	}
+	l.viewers.Set(viewer, changed)
+}
+
+// recall returns those of the ids that are marked.
+func (l lastMarks) recall(viewer int64, asked []int64) []int64 {
+	known, _ := l.viewers.GetIfPresent(viewer)
+	var set []int64
+	for _, id := range asked {
+		if _, is := known[id]; is {
+			set = append(set, id)
+		}
+	}
+	return set
+}
 
 // memory is what joined parts of pages are made of while their service is away:
 // the last known values, then zero values.
@@ -64,11 +129,11 @@ type memory struct {
 	profiles   lastKnown[int64, profile]
 	works      lastKnown[int64, int64]
 	videoLikes lastKnown[int64, int64]
-	liked      lastKnown[seen, bool]
+	liked      lastMarks
 	userLikes  lastKnown[int64, total]
 	comments   lastKnown[int64, int64]
 	follows    lastKnown[int64, pair]
-	followed   lastKnown[seen, bool]
+	followed   lastMarks
 }
 
 func newMemory() *memory {
@@ -76,11 +141,11 @@ func newMemory() *memory {
 		profiles:   newLastKnown[int64, profile](),
 		works:      newLastKnown[int64, int64](),
 		videoLikes: newLastKnown[int64, int64](),
-		liked:      newLastKnown[seen, bool](),
+		liked:      newLastMarks(),
 		userLikes:  newLastKnown[int64, total](),
 		comments:   newLastKnown[int64, int64](),
 		follows:    newLastKnown[int64, pair](),
-		followed:   newLastKnown[seen, bool](),
+		followed:   newLastMarks(),
 	}
 }
 
@@ -177,14 +242,14 @@ func (m *memory) recallFollows(_ context.Context, req *relation.StatsRequest) *r
 func (m *memory) learnLiked(_ context.Context, req *favorite.FlagsRequest, resp *favorite.FlagsResponse) {
 	for i, told := range resp.GetViewers() {
 		viewer := req.GetViewers()[i]
-		learnFlags(m.liked, viewer.GetId(), viewer.GetVideoIds(), told.GetVideoIds())
+		m.liked.learn(viewer.GetId(), viewer.GetVideoIds(), told.GetVideoIds())
 	}
 }
 
 func (m *memory) recallLiked(_ context.Context, req *favorite.FlagsRequest) *favorite.FlagsResponse {
 	resp := &favorite.FlagsResponse{}
 	for _, viewer := range req.GetViewers() {
-		liked := recallFlags(m.liked, viewer.GetId(), viewer.GetVideoIds())
+		liked := m.liked.recall(viewer.GetId(), viewer.GetVideoIds())
 		resp.Viewers = append(resp.Viewers, &favorite.FlagsResponse_Viewer{VideoIds: liked})
 	}
 	return resp
@@ -193,39 +258,17 @@ func (m *memory) recallLiked(_ context.Context, req *favorite.FlagsRequest) *fav
 func (m *memory) learnFollowed(_ context.Context, req *relation.FlagsRequest, resp *relation.FlagsResponse) {
 	for i, told := range resp.GetViewers() {
 		viewer := req.GetViewers()[i]
-		learnFlags(m.followed, viewer.GetId(), viewer.GetUserIds(), told.GetUserIds())
+		m.followed.learn(viewer.GetId(), viewer.GetUserIds(), told.GetUserIds())
 	}
 }
 
 func (m *memory) recallFollowed(_ context.Context, req *relation.FlagsRequest) *relation.FlagsResponse {
 	resp := &relation.FlagsResponse{}
 	for _, viewer := range req.GetViewers() {
-		followed := recallFlags(m.followed, viewer.GetId(), viewer.GetUserIds())
+		followed := m.followed.recall(viewer.GetId(), viewer.GetUserIds())
 		resp.Viewers = append(resp.Viewers, &relation.FlagsResponse_Viewer{UserIds: followed})
 	}
 	return resp
-}
-
-// learnFlags keeps for each id asked about whether it is among the set ones, which
-// are in the same order.
-func learnFlags(known lastKnown[seen, bool], viewer int64, asked, set []int64) {
-	for _, id := range asked {
-		is := len(set) > 0 && set[0] == id
-		if is {
-			set = set[1:]
-		}
-		known.set(seen{viewer, id}, is)
-	}
-}
-
-func recallFlags(known lastKnown[seen, bool], viewer int64, asked []int64) []int64 {
-	var set []int64
-	for _, id := range asked {
-		if known.get(seen{viewer, id}) {
-			set = append(set, id)
-		}
-	}
-	return set
 }
 
 // noLatest shows friends without their last messages.

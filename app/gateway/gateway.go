@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go-micro.dev/v4/client"
 
+	"backbeat/app/cache"
+	"backbeat/app/changes"
 	"backbeat/app/errs"
 	"backbeat/app/media"
 	"backbeat/app/token"
@@ -62,9 +65,11 @@ type Deps struct {
 	Keys   *token.Keys
 	Media  media.Store
 	Cache  Cache
-	Tracer opentracing.Tracer
-	Log    *slog.Logger
-	Now    func() time.Time
+	// Journal tells whose counts have changed.
+	Journal cache.Journal
+	Tracer  opentracing.Tracer
+	Log     *slog.Logger
+	Now     func() time.Time
 	// Metrics may be nil.
 	Metrics prometheus.Registerer
 }
@@ -87,6 +92,7 @@ type Gateway struct {
 	memory  *memory
 	revoked revocations
 	held    holdings
+	journal cache.Journal
 	rpc     *commands
 	metrics *instruments
 	// concurrency and hashing let requests in, by their load.
@@ -116,6 +122,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		files:       newFiles(deps.Media, deps.Log),
 		pages:       pages(),
 		memory:      newMemory(),
+		journal:     deps.Journal,
 		concurrency: newConcurrency(cfg.Limits.Concurrency, deps.Now),
 		hashing:     make(chan struct{}, maxHashing),
 	}
@@ -169,11 +176,17 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 	}
+	var followers sync.WaitGroup
+	defer followers.Wait()
 	following, stop := context.WithCancel(ctx)
 	defer stop()
 	ticker := time.NewTicker(revocationsEvery)
 	defer ticker.Stop()
-	go g.followRevocations(following, ticker.C)
+	followers.Go(func() { g.followRevocations(following, ticker.C) })
+	looks := time.NewTicker(changes.FollowEvery)
+	defer looks.Stop()
+	counting := changes.NewFollower(g.journal, heldCounts{g.held.counts}, g.now, g.log)
+	followers.Go(func() { counting.Follow(following, looks.C) })
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	select {

@@ -17,7 +17,9 @@ import (
 )
 
 const (
-	heldCounts = 50_000
+	// maxCounts bounds the counts held, each some 150 bytes: those of everybody who
+	// comes by in the seconds that they are held for.
+	maxCounts = 200_000
 	// heldCards bounds the cards of users, and those of videos. They are held for
 	// minutes: of a hundred thousand who come by in that time each is asked for once.
 	// One takes some 400 bytes.
@@ -39,6 +41,21 @@ type counts struct {
 	// likes are those of a video, or those that a user received.
 	likes, comments                  int64
 	given, follows, followers, works int64
+}
+
+// heldCounts are counts as package changes keeps them right.
+type heldCounts struct{ *cache.Held[subject, counts] }
+
+// Forget drops the counts of who has changed.
+func (h heldCounts) Forget(videos, users []int64) {
+	subjects := make([]subject, 0, len(videos)+len(users))
+	for _, id := range videos {
+		subjects = append(subjects, subject{true, id})
+	}
+	for _, id := range users {
+		subjects = append(subjects, subject{false, id})
+	}
+	h.Held.Forget(subjects...)
 }
 
 // degraded says which parts of a page a fallback stood in for, so that nobody
@@ -69,7 +86,7 @@ func (g *Gateway) newHoldings() holdings {
 	return holdings{
 		users:    cache.NewHeld(heldCards, 0, g.now, g.loadUsers).Counted(by, "users"),
 		videos:   cache.NewHeld(heldCards, 0, g.now, g.loadVideos).Counted(by, "videos"),
-		counts:   cache.NewHeld(heldCounts, 0, g.now, g.loadCounts).Counted(by, "counts"),
+		counts:   cache.NewHeld(maxCounts, 0, g.now, g.loadCounts).Counted(by, "counts"),
 		feeds:    cache.NewWeighed(heldPages, (*page).weight, 0, g.now, g.loadFeeds).Counted(by, "feeds"),
 		comments: cache.NewWeighed[commentsKey](heldPages, (*page).weight, 0, g.now, nil).Counted(by, "comments"),
 		tokens:   cache.NewHeld[string, session](heldTokens, verifiedLife, g.now, nil).Counted(by, "tokens"),

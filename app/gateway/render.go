@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 
 	"backbeat/app/errs"
@@ -36,6 +37,7 @@ func writeAnswer(w http.ResponseWriter, status int, a answer) {
 	header.Set("Content-Type", "application/json; charset=utf-8")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-store")
+	header.Set("Content-Length", strconv.Itoa(len(body))) // or it is sent in chunks
 	if rec, ok := w.(*recorder); ok {
 		rec.code = a.status().StatusCode
 	}

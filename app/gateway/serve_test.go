@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"backbeat/app/cache"
 	"backbeat/app/errs"
 	"backbeat/app/trace"
 	"backbeat/config"
@@ -343,7 +344,7 @@ func TestServeCutsOffWhatDoesNotEnd(t *testing.T) {
 
 func TestNewRefusesWhatItCanNotWorkWith(t *testing.T) {
 	w := newWorld(t)
-	deps := Deps{Client: w.services, Keys: w.keys, Cache: w.cache, Tracer: w.tracer, Log: discard(), Now: time.Now}
+	deps := Deps{Client: w.services, Keys: w.keys, Journal: cache.NewMemoryJournal(), Cache: w.cache, Tracer: w.tracer, Log: discard(), Now: time.Now}
 	for name, change := range map[string]func(*Config){
 		"zone":    func(c *Config) { c.Time.Zone = "Nowhere/Land" },
 		"proxies": func(c *Config) { c.HTTP.TrustedProxies = []string{"x"} },

@@ -8,6 +8,7 @@ import (
 	"gorm.io/gorm"
 
 	"backbeat/app/cache"
+	"backbeat/app/changes"
 	"backbeat/app/id"
 	"backbeat/app/recount"
 	pb "backbeat/proto/relation"
@@ -25,8 +26,10 @@ type Deps struct {
 	IDs *id.Generator
 	// Cache is shared by all instances. It holds versions alone.
 	Cache cache.Cache
-	Now   func() time.Time
-	Log   *slog.Logger
+	// Journal is where changed counts are announced; it may be nil.
+	Journal cache.Journal
+	Now     func() time.Time
+	Log     *slog.Logger
 	// Metrics may be nil.
 	Metrics prometheus.Registerer
 }
@@ -37,6 +40,7 @@ type Server struct {
 	log   *slog.Logger
 	// versions are those of each user's follows and followers.
 	versions  *cache.Versions
+	counted   *changes.Announcer
 	follows   *cache.Held[state, follows]
 	followers *cache.Held[state, []int64]
 }
@@ -47,6 +51,7 @@ var _ pb.RelationHandler = (*Server)(nil)
 func New(deps Deps) *Server {
 	s := &Server{store: &store{db: deps.DB, ids: deps.IDs}, log: deps.Log}
 	s.versions = cache.NewVersions(deps.Cache, "relation:", deps.Now)
+	s.counted = changes.NewAnnouncer(deps.Journal, deps.Now, deps.Log)
 	by := cache.NewCounters(deps.Metrics)
 	s.follows = cache.NewHeld(heldFollows, heldLife, deps.Now, s.loadFollows).Counted(by, "follows")
 	s.followers = cache.NewHeld(heldLists, heldLife, deps.Now, s.loadFollowers).Counted(by, "followers")

@@ -33,6 +33,9 @@ func (s *Server) Act(ctx context.Context, in *pb.ActRequest, out *pb.ActResponse
 	if lost := s.versions.Drop(ctx, in.UserId, in.TargetId); lost != nil {
 		s.log.DebugContext(ctx, "follows held elsewhere are left to expire", "user", in.UserId, "error", lost)
 	}
+	if changed || err != nil {
+		s.counted.Changed(ctx, nil, []int64{in.UserId, in.TargetId})
+	}
 	out.Already = err == nil && !changed
 	return err
 }

@@ -123,6 +123,9 @@ func (w *Worker) publish(ctx context.Context, row *model.Video, dir string, info
 		return err
 	}
 	won, err := w.store.publish(ctx, final, w.now().UnixMilli())
+	if won || err != nil {
+		w.counted.Changed(ctx, nil, []int64{row.AuthorID})
+	}
 	if won {
 		w.jobs.published.Inc()
 		w.log.InfoContext(ctx, "published an upload", "video", row.ID)

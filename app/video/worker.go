@@ -12,6 +12,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"gorm.io/gorm"
 
+	"backbeat/app/cache"
+	"backbeat/app/changes"
 	"backbeat/app/errs"
 	"backbeat/app/media"
 	"backbeat/app/video/ffmpeg"
@@ -42,8 +44,10 @@ type WorkerDeps struct {
 	Publisher mq.Publisher
 	Consumer  mq.Consumer
 	Media     media.Store
-	Now       func() time.Time
-	Log       *slog.Logger
+	// Journal is where changed counts are announced; it may be nil.
+	Journal cache.Journal
+	Now     func() time.Time
+	Log     *slog.Logger
 	// Metrics may be nil.
 	Metrics prometheus.Registerer
 }
@@ -56,6 +60,7 @@ type Worker struct {
 	publisher mq.Publisher
 	consumer  mq.Consumer
 	media     media.Store
+	counted   *changes.Announcer
 	now       func() time.Time
 	log       *slog.Logger
 	jobs      jobs
@@ -69,7 +74,7 @@ type Worker struct {
 func NewWorker(cfg WorkerConfig, deps WorkerDeps) *Worker {
 	return &Worker{
 		cfg: cfg, store: store{deps.DB}, publisher: deps.Publisher, consumer: deps.Consumer,
-		media: deps.Media, now: deps.Now, log: deps.Log, jobs: newJobs(deps.Metrics),
+		media: deps.Media, counted: changes.NewAnnouncer(deps.Journal, deps.Now, deps.Log), now: deps.Now, log: deps.Log, jobs: newJobs(deps.Metrics),
 	}
 }
 

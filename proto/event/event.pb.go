@@ -267,6 +267,61 @@ func (x *VideoFailed) GetReason() string {
 	return ""
 }
 
+// CountsChanged tells gateways whose counts they must not show from memory any more
+// (package app/changes). It travels in the shared journal, not in a queue: nothing is
+// lost with it.
+type CountsChanged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	VideoIds      []int64                `protobuf:"varint,1,rep,packed,name=video_ids,json=videoIds,proto3" json:"video_ids,omitempty"`
+	UserIds       []int64                `protobuf:"varint,2,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountsChanged) Reset() {
+	*x = CountsChanged{}
+	mi := &file_event_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountsChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountsChanged) ProtoMessage() {}
+
+func (x *CountsChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_event_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountsChanged.ProtoReflect.Descriptor instead.
+func (*CountsChanged) Descriptor() ([]byte, []int) {
+	return file_event_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CountsChanged) GetVideoIds() []int64 {
+	if x != nil {
+		return x.VideoIds
+	}
+	return nil
+}
+
+func (x *CountsChanged) GetUserIds() []int64 {
+	if x != nil {
+		return x.UserIds
+	}
+	return nil
+}
+
 var File_event_proto protoreflect.FileDescriptor
 
 const file_event_proto_rawDesc = "" +
@@ -286,7 +341,10 @@ const file_event_proto_rawDesc = "" +
 	"\bvideo_id\x18\x01 \x01(\x03R\avideoId\x12\x1b\n" +
 	"\tauthor_id\x18\x02 \x01(\x03R\bauthorId\x12\x14\n" +
 	"\x05title\x18\x03 \x01(\tR\x05title\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reasonB\x16Z\x14backbeat/proto/eventb\x06proto3"
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"G\n" +
+	"\rCountsChanged\x12\x1b\n" +
+	"\tvideo_ids\x18\x01 \x03(\x03R\bvideoIds\x12\x19\n" +
+	"\buser_ids\x18\x02 \x03(\x03R\auserIdsB\x16Z\x14backbeat/proto/eventb\x06proto3"
 
 var (
 	file_event_proto_rawDescOnce sync.Once
@@ -300,12 +358,13 @@ func file_event_proto_rawDescGZIP() []byte {
 	return file_event_proto_rawDescData
 }
 
-var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_event_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_event_proto_goTypes = []any{
 	(*FavoriteWrites)(nil), // 0: event.FavoriteWrites
 	(*FavoriteWrite)(nil),  // 1: event.FavoriteWrite
 	(*VideoPublish)(nil),   // 2: event.VideoPublish
 	(*VideoFailed)(nil),    // 3: event.VideoFailed
+	(*CountsChanged)(nil),  // 4: event.CountsChanged
 }
 var file_event_proto_depIdxs = []int32{
 	1, // 0: event.FavoriteWrites.writes:type_name -> event.FavoriteWrite
@@ -327,7 +386,7 @@ func file_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_proto_rawDesc), len(file_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -188,49 +188,6 @@ func TestCPUIsCountedOfChildrenToo(t *testing.T) {
 	}
 }
 
-func TestTracedRequestIsTheSame(t *testing.T) {
-	var s sampler
-	n := 0
-	next := s.mark(func() (request, bool) {
-		n++
-		return request{bytes: []byte("POST / HTTP/1.1\r\nHost: h\r\n\r\nbody")}, n <= 2*traceEvery
-	})
-	var marked []string
-	for r, more := next(); more; r, more = next() {
-		if sent := string(r.bytes); strings.Contains(sent, "Traceparent: 00-") {
-			if !strings.HasPrefix(sent, "POST / HTTP/1.1\r\nHost: h\r\nTraceparent: ") || !strings.HasSuffix(sent, "-01\r\n\r\nbody") {
-				t.Errorf("sent %q", sent)
-			}
-			marked = append(marked, sent)
-		}
-	}
-	if len(marked) != 2 || marked[0] == marked[1] {
-		t.Errorf("marked %q", marked)
-	}
-}
-
-// A trace of the gateway's request and two calls, one of them with a span of its
-// own making.
-func TestCallsAreCountedInATrace(t *testing.T) {
-	const spans = `{"data":[{"processes":{"p1":{"serviceName":"gateway"},"p2":{"serviceName":"user"}},"spans":[
-		{"processID":"p1","tags":[{"key":"span.kind","value":"server"}]},
-		{"processID":"p1","tags":[{"key":"span.kind","value":"client"}]},
-		{"processID":"p2","tags":[{"key":"rows","value":1},{"key":"span.kind","value":"server"}]},
-		{"processID":"p2","tags":[{"key":"span.kind","value":"client"}]},
-		{"processID":"p2","tags":[{"key":"span.kind","value":"server"}]}]}]}`
-	jaeger := "http://" + address(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer := `{"data":null,"errors":[{"code":404}]}`
-		if r.URL.Path == "/api/traces/known" {
-			answer = spans
-		}
-		fmt.Fprint(w, answer)
-	}))
-	s := sampler{ids: []string{"known", "never reported"}}
-	if mean, traced, err := s.rpcs(t.Context(), jaeger); mean != 2 || traced != 1 || err != nil {
-		t.Errorf("%g calls in %d traces, %v", mean, traced, err)
-	}
-}
-
 func TestSettleSaysWhatIsMissing(t *testing.T) {
 	there := int64(10)
 	a := awaited{what: "likes", count: func(context.Context) (int64, error) { there++; return there, nil }}
@@ -320,9 +277,9 @@ func TestRowIsJudgedByItsFloors(t *testing.T) {
 	spent := account{"gateway": 20 * time.Millisecond, "mariadb": 10 * time.Millisecond, "ffmpeg": time.Second, "etcd": time.Second, "user": 0}
 	var r Row
 	of := row{name: "x", goal: 0.21}
-	r.fill(of, many, tally{latencies: make([]time.Duration, 100), took: 2 * time.Second}, spent, counts{sql: 50, redis: 100})
+	r.fill(of, many, tally{latencies: make([]time.Duration, 100), took: 2 * time.Second}, spent, counts{sql: 50, redis: 100, rpc: 25})
 	r.judge(of, Floors{Prebuilt: 0.02, RPC: 0.42})
-	if r.RPS != 50 || r.CPU != 0.3 || r.SQL != 0.5 || r.Redis != 1 || r.By["ffmpeg"] != 10 || r.Goal != 0.42 || r.verdict() != "met" {
+	if r.RPS != 50 || r.CPU != 0.3 || r.SQL != 0.5 || r.Redis != 1 || r.RPC != 0.25 || r.By["ffmpeg"] != 10 || r.Goal != 0.42 || r.verdict() != "met" {
 		t.Errorf("%+v", r)
 	}
 	if ours := r.ours(); ours < 0.1999 || ours > 0.2001 {

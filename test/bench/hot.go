@@ -226,7 +226,7 @@ func (g *gathered) add(m measured) {
 	for name, d := range m.spent {
 		g.spent[name] += d
 	}
-	g.asked = counts{g.asked.sql + m.asked.sql, g.asked.redis + m.asked.redis}
+	g.asked = counts{g.asked.sql + m.asked.sql, g.asked.redis + m.asked.redis, g.asked.rpc + m.asked.rpc}
 	g.took, g.others, g.batches = g.took+m.took, g.others+m.others, g.batches+m.batches
 	g.likes, g.missing = g.likes+m.likes, g.missing+m.missing
 }

@@ -110,7 +110,7 @@ func filled(ctx context.Context, seed []string, do func(*bench) error) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	b := &bench{world: w, counters: counters{w.store, w.redis}}
+	b := &bench{world: w, counters: counters{w.store, w.redis, w.cluster.Part("gateway-1")}}
 	if b.floors, err = startFloors(ctx); err != nil {
 		return err
 	}

@@ -123,10 +123,9 @@ func (b *bench) measure(ctx context.Context, r row) (crowd, handful Row, err err
 }
 
 // warmed drives a row for a moment and then measures it. What is lost in the first
-// counts as an error of the second; its calls are counted in traces of the first.
+// counts as an error of the second.
 func (b *bench) warmed(ctx context.Context, r row, next source, connections int, warm time.Duration) (Row, error) {
-	var traced sampler
-	drive(ctx, load{addr: b.world.addr, connections: connections, length: warm, next: limited(traced.mark(next), r.most/4)})
+	drive(ctx, load{addr: b.world.addr, connections: connections, length: warm, next: limited(next, r.most/4)})
 	missing, err := b.world.settle(ctx)
 	if err != nil {
 		return Row{}, err
@@ -137,8 +136,7 @@ func (b *bench) warmed(ctx context.Context, r row, next source, connections int,
 		return result, err
 	}
 	result.lose(missing)
-	result.RPC, result.Traced, err = traced.rpcs(ctx, b.world.cluster.Jaeger.URL)
-	return result, err
+	return result, nil
 }
 
 // limited hands out no more than most requests; 0 is no bound.

@@ -63,12 +63,10 @@ type Row struct {
 	CPU  float64            `json:"cpu_ms"`
 	Goal float64            `json:"goal_ms"`
 	By   map[string]float64 `json:"cpu_by"`
-	// SQL, Redis and RPC are statements, commands and calls per request. Calls are
-	// counted in the traces of so many of them.
-	SQL    float64 `json:"sql"`
-	Redis  float64 `json:"redis"`
-	RPC    float64 `json:"rpc"`
-	Traced int     `json:"traced"`
+	// SQL, Redis and RPC are statements, commands and calls per request.
+	SQL   float64 `json:"sql"`
+	Redis float64 `json:"redis"`
+	RPC   float64 `json:"rpc"`
 	// Floors are those before and after the row.
 	Floors Floors `json:"floors"`
 	// Others is how many cores everything else on the machine took.
@@ -112,7 +110,7 @@ func (r *Row) fill(of row, connections int, t tally, spent account, asked counts
 		}
 	}
 	r.CPU = rounded(r.CPU)
-	r.SQL, r.Redis = rounded(float64(asked.sql)/n), rounded(float64(asked.redis)/n)
+	r.SQL, r.Redis, r.RPC = rounded(float64(asked.sql)/n), rounded(float64(asked.redis)/n), rounded(float64(asked.rpc)/n)
 }
 
 // lose counts what was answered and never took effect.
