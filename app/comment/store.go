@@ -18,8 +18,8 @@ import (
 const draws = 5
 
 // store is the tables comments and comment_videos. None of its reads may be late: lists
-// are held under a version that ends with a write, for its writer too, and counts by
-// gateways for half of the second that they may be late.
+// are held under a version that ends with a write, for its writer too, and counts are
+// asked for right after a change was announced.
 type store struct {
 	db  *gorm.DB
 	ids *id.Generator

@@ -20,7 +20,7 @@ import (
 
 // store is the tables. Its errors carry kinds. Acts are decided by the primary's rows, and
 // flags made of them, since an act that had no pending entry shows nowhere else; so are
-// counts, which gateways hold for half of the second that they may be late.
+// counts, which are asked for right after a change was announced.
 type store struct{ db *gorm.DB }
 
 // rowsOf returns what the users of the acts last said of their videos; of what

@@ -56,10 +56,16 @@ type encoded struct {
 
 // encode returns a as JSON.
 func encode(a answer) ([]byte, error) {
-	if ready, ok := a.(*encoded); ok {
-		return ready.body, nil
+	switch a := a.(type) {
+	case *encoded:
+		return a.body, nil
+	case *usersAnswer:
+		return a.appendJSON(make([]byte, 0, (len(a.UserList)+1)*userSize)), nil
+	case *userAnswer:
+		return a.appendJSON(make([]byte, 0, 2*userSize)), nil
+	default:
+		return json.Marshal(a)
 	}
-	return json.Marshal(a)
 }
 
 // writeFault refuses a request that reached no endpoint. The status_code follows

@@ -17,8 +17,7 @@ import (
 
 // store is the tables follows and follow_users. None of its reads may be late: lists and
 // flags are held under a version that ends with a write, for whoever follows too, friends
-// are one's own, and counts are held by gateways for half of the second that they may be
-// late.
+// are one's own, and counts are asked for right after a change was announced.
 type store struct {
 	db  *gorm.DB
 	ids *id.Generator

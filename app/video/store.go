@@ -108,8 +108,8 @@ func (s store) byIDs(ctx context.Context, ids []int64, viewer int64) (rows []mod
 }
 
 // works returns how many works each user has, with an entry for every user. The
-// viewer's own include those still processing. A gateway holds them for half of the
-// second that a count may be late.
+// viewer's own include those still processing. They are asked for right after a change
+// was announced, so none may be late.
 func (s store) works(ctx context.Context, users []int64, viewer int64) (map[int64]int64, error) {
 	counts, err := works(s.db.WithContext(ctx), users, viewer)
 	return counts, model.Wrap(err, "counting the works of %d users", len(users))

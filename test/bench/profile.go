@@ -20,7 +20,7 @@ import (
 const (
 	// profileFor is how long a profile is of. Taking one costs CPU too, so it has a
 	// load of its own after those that are measured.
-	profileFor = 6 * time.Second
+	profileFor = 4 * time.Second
 	// topMost is how many functions are told of.
 	topMost = 5
 )
