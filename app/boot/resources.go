@@ -58,6 +58,7 @@ type resources struct {
 	openRedis    func() (redis.UniversalClient, error)
 	openCache    func() (cache.Cache, error)
 	openJournal  func() (cache.Journal, error)
+	openChanges  func() (*changes.Announcer, error)
 	openPending  func() (favorite.Pending, error)
 	openMedia    func() (media.Store, error)
 	openEtcd     func() (*clientv3.Client, error)
@@ -88,6 +89,7 @@ type site struct {
 	pending  favorite.Pending
 	cache    cache.Cache
 	journal  cache.Journal
+	changes  *changes.Announcer
 	media    media.Store
 	registry microregistry.Registry
 	keys     *token.Keys
@@ -102,6 +104,7 @@ func newResources(cfg *config.Config, log *slog.Logger) *resources {
 	r.openRedis = sync.OnceValues(r.connectRedis)
 	r.openCache = sync.OnceValues(r.newCache)
 	r.openJournal = sync.OnceValues(r.newJournal)
+	r.openChanges = sync.OnceValues(r.newChanges)
 	r.openPending = sync.OnceValues(r.newPending)
 	r.openMedia = sync.OnceValues(r.newMedia)
 	r.openEtcd = sync.OnceValues(r.connectEtcd)
@@ -209,6 +212,16 @@ func (r *resources) newJournal() (cache.Journal, error) {
 		return nil, err
 	}
 	return cache.NewRedisJournal(client, changes.Journal), nil
+}
+
+func (r *resources) newChanges() (*changes.Announcer, error) {
+	journal, err := r.openJournal()
+	if err != nil {
+		return nil, err
+	}
+	announcer := changes.NewAnnouncer(journal, r.log)
+	r.closeLast(announcer.Close)
+	return announcer, nil
 }
 
 func (r *resources) newPending() (favorite.Pending, error) {

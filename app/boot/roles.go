@@ -89,6 +89,9 @@ var (
 			if s.cache, err = s.openCache(); err == nil {
 				s.journal, err = s.openJournal()
 			}
+			if err == nil {
+				s.changes, err = s.openChanges()
+			}
 			return err
 		},
 		func(cfg *config.Config) string {
@@ -148,7 +151,7 @@ func startVideo(_ context.Context, s *site) (part, error) {
 }
 
 func startFavorite(_ context.Context, s *site) (part, error) {
-	service := favorite.New(favorite.Deps{DB: s.db, Queue: s.queue, Pending: s.pending, Journal: s.journal, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
+	service := favorite.New(favorite.Deps{DB: s.db, Queue: s.queue, Pending: s.pending, Changes: s.changes, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
 	if err := s.live.Follow(func(cfg *config.Config) error { service.Spread(cfg.Likes.Shards); return nil }); err != nil {
 		return part{}, err
 	}
@@ -156,12 +159,12 @@ func startFavorite(_ context.Context, s *site) (part, error) {
 }
 
 func startComment(_ context.Context, s *site) (part, error) {
-	service := comment.New(comment.Deps{DB: s.db, IDs: s.ids, Cache: s.cache, Journal: s.journal, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
+	service := comment.New(comment.Deps{DB: s.db, IDs: s.ids, Cache: s.cache, Changes: s.changes, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
 	return s.serve(func(to server.Server) error { return pbcomment.RegisterCommentHandler(to, service) })
 }
 
 func startRelation(_ context.Context, s *site) (part, error) {
-	service := relation.New(relation.Deps{DB: s.db, IDs: s.ids, Cache: s.cache, Journal: s.journal, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
+	service := relation.New(relation.Deps{DB: s.db, IDs: s.ids, Cache: s.cache, Changes: s.changes, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
 	return s.serve(func(to server.Server) error { return pbrelation.RegisterRelationHandler(to, service) })
 }
 
@@ -174,12 +177,12 @@ func startVideoWorker(ctx context.Context, s *site) (part, error) {
 	worker := video.NewWorker(video.WorkerConfig{
 		FFmpeg: s.cfg.Media.FFmpeg, FFprobe: s.cfg.Media.FFprobe, MaxDuration: s.cfg.Media.MaxDuration,
 		Transcodes: s.cfg.Limits.Transcodes, Notices: message.NoticeQueue,
-	}, video.WorkerDeps{DB: s.db, Publisher: s.queue, Consumer: s.queue, Media: s.media, Journal: s.journal, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
+	}, video.WorkerDeps{DB: s.db, Publisher: s.queue, Consumer: s.queue, Media: s.media, Changes: s.changes, Now: time.Now, Log: s.log, Metrics: s.metricsOf(s.name)})
 	return s.announced(ctx, work(ctx, worker.Run))
 }
 
 func startFavoriteWorker(ctx context.Context, s *site) (part, error) {
-	worker := favorite.NewWorker(favorite.WorkerDeps{DB: s.db, Queue: s.queue, Pending: s.pending, Journal: s.journal, Now: time.Now, Log: s.log})
+	worker := favorite.NewWorker(favorite.WorkerDeps{DB: s.db, Queue: s.queue, Pending: s.pending, Changes: s.changes, Log: s.log})
 	return s.announced(ctx, work(ctx, worker.Run))
 }
 

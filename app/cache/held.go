@@ -158,8 +158,11 @@ func (h *Held[K, V]) Put(key K, value V) { h.hold(map[K]V{key: value}, h.now()) 
 
 func (h *Held[K, V]) hold(values map[K]V, asked time.Time) {
 	for key, value := range values {
+		if h.forgotten.since(key, asked.UnixNano()) {
+			continue
+		}
 		h.entries.Set(key, held[V]{value, asked.UnixNano()})
-		// After it is there, or one who forgets it now could miss it.
+		// Again when it is there, or one who forgets it now could miss it.
 		if h.forgotten.since(key, asked.UnixNano()) {
 			h.entries.Invalidate(key)
 		}

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -17,8 +18,8 @@ import (
 type Journal interface {
 	// Append adds an entry, which is not empty.
 	Append(ctx context.Context, entry []byte) error
-	// After returns what was appended after a position, up to some hundred entries,
-	// and the position of the last of them: the same one when there is nothing new.
+	// After returns all that was appended after a position, and the position of the last
+	// of them: the same one when there is nothing new.
 	// The position "" is the end of the journal now. ErrGap says that entries may be
 	// missing: they were too many, or the server lost them.
 	After(ctx context.Context, position string) (entries [][]byte, last string, err error)
@@ -27,12 +28,8 @@ type Journal interface {
 // ErrGap is the error of After when entries may be missing.
 var ErrGap = errors.New("the journal has a gap")
 
-const (
-	// journalLength is how many entries a journal keeps at least, journalRead how many
-	// After returns at most.
-	journalLength = 4096
-	journalRead   = 512
-)
+// journalLength is how many entries a journal keeps at least.
+const journalLength = 4096
 
 // MemoryJournal is a Journal in the process.
 type MemoryJournal struct {
@@ -70,7 +67,7 @@ func (m *MemoryJournal) After(_ context.Context, position string) (entries [][]b
 	if err != nil || from < 0 || from > len(m.entries) {
 		return nil, "", ErrGap
 	}
-	entries = m.entries[from:min(len(m.entries), from+journalRead)]
+	entries = slices.Clip(m.entries[from:])
 	return entries, strconv.Itoa(at + len(entries)), nil
 }
 
@@ -111,7 +108,7 @@ func (r *RedisJournal) After(ctx context.Context, position string) (entries [][]
 		last, err = r.add(ctx, "reader", "")
 		return nil, last, errs.Wrap(errs.Unavailable, err, "beginning to read the journal %s", r.key)
 	}
-	found, err := r.client.XRangeN(ctx, r.key, position, "+", journalRead+1).Result()
+	found, err := r.client.XRange(ctx, r.key, position, "+").Result()
 	if err != nil {
 		return nil, "", errs.Wrap(errs.Unavailable, err, "reading the journal %s", r.key)
 	}

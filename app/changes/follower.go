@@ -56,28 +56,23 @@ func (f *Follower) Follow(ctx context.Context, ticks <-chan time.Time) {
 	}
 }
 
-// look reads all that is new.
+// look reads what is new.
 func (f *Follower) look(ctx context.Context) {
 	began := f.now()
-	for {
-		entries, last, err := f.journal.After(ctx, f.position)
-		if err == nil {
-			err = f.forget(entries)
-		}
-		switch {
-		case err != nil:
-			f.lose(ctx, err)
-			return
-		case f.position == "":
-			// What was announced before shows in what is asked for from now on.
-			f.position, f.since = last, f.now()
-			return
-		case last == f.position:
-			f.held.Confirm(f.since, began)
-			f.find(ctx)
-			return
-		}
+	entries, last, err := f.journal.After(ctx, f.position)
+	if err == nil {
+		err = f.forget(entries)
+	}
+	switch {
+	case err != nil:
+		f.lose(ctx, err)
+	case f.position == "":
+		// What was announced before shows in what is asked for from now on.
+		f.position, f.since = last, f.now()
+	default:
 		f.position = last
+		f.held.Confirm(f.since, began)
+		f.find(ctx)
 	}
 }
 

@@ -27,8 +27,8 @@ type Deps struct {
 	Now func() time.Time
 	// Cache is shared by all instances. It holds versions alone.
 	Cache cache.Cache
-	// Journal is where changed counts are announced; it may be nil.
-	Journal cache.Journal
+	// Changes is told whose counts changed; it may be nil.
+	Changes *changes.Announcer
 	Log     *slog.Logger
 	// Metrics may be nil.
 	Metrics prometheus.Registerer
@@ -51,7 +51,7 @@ var _ pb.CommentHandler = (*Server)(nil)
 func New(deps Deps) *Server {
 	s := &Server{store: &store{db: deps.DB, ids: deps.IDs}, now: deps.Now, log: deps.Log}
 	s.versions = cache.NewVersions(deps.Cache, "comment:", deps.Now)
-	s.counted = changes.NewAnnouncer(deps.Journal, deps.Now, deps.Log)
+	s.counted = deps.Changes
 	s.lists = cache.NewWeighed(heldBytes, weight, heldLife, deps.Now, s.load).Counted(cache.NewCounters(deps.Metrics), "comments")
 	return s
 }

@@ -65,8 +65,8 @@ type Deps struct {
 	Queue mq.Publisher
 	// Pending is the one the worker uses too.
 	Pending Pending
-	// Journal is where changed counts are announced; it may be nil.
-	Journal cache.Journal
+	// Changes is told whose counts changed; it may be nil.
+	Changes *changes.Announcer
 	// Now is the time versions start from; it may stand still or go back.
 	Now func() time.Time
 	Log *slog.Logger
@@ -95,7 +95,7 @@ func New(deps Deps) *Service {
 		store:   &store{deps.DB},
 		queue:   deps.Queue,
 		pending: deps.Pending,
-		counted: changes.NewAnnouncer(deps.Journal, deps.Now, deps.Log),
+		counted: deps.Changes,
 		clock:   &clock{now: deps.Now},
 		log:     deps.Log,
 		queues:  Queues(),

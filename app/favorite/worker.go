@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 	"gorm.io/gorm"
 
-	"backbeat/app/cache"
 	"backbeat/app/changes"
 	"backbeat/app/errs"
 	"backbeat/mq"
@@ -26,9 +24,8 @@ type WorkerDeps struct {
 	Queue mq.Consumer
 	// Pending is the one the service uses too.
 	Pending Pending
-	// Journal is where changed counts are announced; it may be nil.
-	Journal cache.Journal
-	Now     func() time.Time
+	// Changes is told whose counts changed; it may be nil.
+	Changes *changes.Announcer
 	Log     *slog.Logger
 }
 
@@ -45,7 +42,7 @@ type Worker struct {
 func NewWorker(deps WorkerDeps) *Worker {
 	return &Worker{
 		store: &store{deps.DB}, queue: deps.Queue, pending: deps.Pending,
-		counted: changes.NewAnnouncer(deps.Journal, deps.Now, deps.Log), log: deps.Log,
+		counted: deps.Changes, log: deps.Log,
 	}
 }
 

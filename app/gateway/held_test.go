@@ -26,7 +26,7 @@ func TestCountsAreAskedForAgainWhenTheyChange(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t)
-			announcer := changes.NewAnnouncer(journal, w.now, w.Gateway.log)
+			announcer := changes.NewAnnouncer(journal, w.Gateway.log)
 			look, end := startFollowing(t, changes.NewFollower(journal, heldCounts{w.held.counts}, w.now, w.Gateway.log))
 			profile := func() int {
 				w.services.forget()

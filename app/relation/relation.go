@@ -26,8 +26,8 @@ type Deps struct {
 	IDs *id.Generator
 	// Cache is shared by all instances. It holds versions alone.
 	Cache cache.Cache
-	// Journal is where changed counts are announced; it may be nil.
-	Journal cache.Journal
+	// Changes is told whose counts changed; it may be nil.
+	Changes *changes.Announcer
 	Now     func() time.Time
 	Log     *slog.Logger
 	// Metrics may be nil.
@@ -51,7 +51,7 @@ var _ pb.RelationHandler = (*Server)(nil)
 func New(deps Deps) *Server {
 	s := &Server{store: &store{db: deps.DB, ids: deps.IDs}, log: deps.Log}
 	s.versions = cache.NewVersions(deps.Cache, "relation:", deps.Now)
-	s.counted = changes.NewAnnouncer(deps.Journal, deps.Now, deps.Log)
+	s.counted = deps.Changes
 	by := cache.NewCounters(deps.Metrics)
 	s.follows = cache.NewHeld(heldFollows, heldLife, deps.Now, s.loadFollows).Counted(by, "follows")
 	s.followers = cache.NewHeld(heldLists, heldLife, deps.Now, s.loadFollowers).Counted(by, "followers")

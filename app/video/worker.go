@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/proto"
 	"gorm.io/gorm"
 
-	"backbeat/app/cache"
 	"backbeat/app/changes"
 	"backbeat/app/errs"
 	"backbeat/app/media"
@@ -44,8 +43,8 @@ type WorkerDeps struct {
 	Publisher mq.Publisher
 	Consumer  mq.Consumer
 	Media     media.Store
-	// Journal is where changed counts are announced; it may be nil.
-	Journal cache.Journal
+	// Changes is told whose counts changed; it may be nil.
+	Changes *changes.Announcer
 	Now     func() time.Time
 	Log     *slog.Logger
 	// Metrics may be nil.
@@ -74,7 +73,7 @@ type Worker struct {
 func NewWorker(cfg WorkerConfig, deps WorkerDeps) *Worker {
 	return &Worker{
 		cfg: cfg, store: store{deps.DB}, publisher: deps.Publisher, consumer: deps.Consumer,
-		media: deps.Media, counted: changes.NewAnnouncer(deps.Journal, deps.Now, deps.Log), now: deps.Now, log: deps.Log, jobs: newJobs(deps.Metrics),
+		media: deps.Media, counted: deps.Changes, now: deps.Now, log: deps.Log, jobs: newJobs(deps.Metrics),
 	}
 }
 
