@@ -190,7 +190,7 @@ func TestAnnouncer(t *testing.T) {
 			a.Changed(t.Context(), []int64{2, 1}, []int64{7})
 			time.Sleep(restFor - 1)
 			a.Changed(t.Context(), []int64{3, 2}, nil) // while it rests
-			time.Sleep(2)                              // it has tried again, in vain
+			time.Sleep(2 * time.Nanosecond)            // it has tried again, in vain
 			j.away.Store(false)
 			a.Changed(t.Context(), []int64{4}, []int64{7, 8}) // while it rests once more
 			if got, _ := j.announced(t, position); len(got) > 0 || j.appends.Load() != 2 {
