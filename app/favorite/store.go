@@ -114,7 +114,7 @@ func lockRows(tx *gorm.DB, writes []write) (map[key]write, error) {
 		statement += " FOR UPDATE OF f"
 	}
 	var found []model.Favorite
-	if err := tx.Raw(statement, keys...).Scan(&found).Error; err != nil {
+	if err := tx.Raw(statement, keys...).Find(&found).Error; err != nil {
 		return nil, err
 	}
 	rows := make(map[key]write, len(found))

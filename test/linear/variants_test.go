@@ -142,8 +142,8 @@ func countNothing(db *gorm.DB) {
 // forgetLocked makes the worker see the rows of its batch as they were before
 // anybody wrote them.
 func forgetLocked(db *gorm.DB) {
-	rows, ok := db.Statement.Dest.(*[]model.Favorite)
-	if _, locks := db.Statement.Clauses["FOR"]; !ok || !locks {
+	rows, ok := db.Statement.Dest.(*[]model.Favorite) // no other query reads whole rows
+	if !ok {
 		return
 	}
 	for i := range *rows {
