@@ -31,6 +31,9 @@ const (
 	// restFor is how long nothing is tried after a failure: a stalled Redis must not
 	// make every write wait.
 	restFor = 500 * time.Millisecond
+	// patience is how long a write waits for its announcement: beyond it, it is tried
+	// again when nobody waits.
+	patience = 25 * time.Millisecond
 )
 
 // Announcer tells whose counts have changed. It is safe for concurrent use; a nil one
@@ -66,7 +69,7 @@ func (a *Announcer) Close() error {
 }
 
 // Changed announces that counts of videos and users have changed, or may have. It ends
-// with nobody: the change is made. It takes no longer than cache.Timeout.
+// with nobody: the change is made. It takes a moment at most.
 func (a *Announcer) Changed(ctx context.Context, videos, users []int64) {
 	if a == nil || len(videos)+len(users) == 0 {
 		return
@@ -78,7 +81,9 @@ func (a *Announcer) Changed(ctx context.Context, videos, users []int64) {
 		return
 	}
 	a.mu.Unlock()
-	a.announce(context.WithoutCancel(ctx), joined(videos, nil), joined(users, nil))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	a.announce(ctx, joined(videos, nil), joined(users, nil))
 }
 
 // announce appends an entry. When it fails the announcer rests and tries again.
