@@ -203,14 +203,18 @@ func (r *resources) newCache() (cache.Cache, error) {
 	return cache.Counted(cache.NewRedis(client), counters), nil
 }
 
+// newJournal returns the journal, over a client of its own: an announcement that is
+// given up closes its connection, and to those who share that client it would be a
+// lapse, after which they take nothing they hold (cache.Lapses).
 func (r *resources) newJournal() (cache.Journal, error) {
 	if r.cfg.Redis.Addr == "" {
 		return cache.NewMemoryJournal(), nil
 	}
-	client, err := r.openRedis()
+	client, err := cache.Dial(r.cfg.Redis)
 	if err != nil {
 		return nil, err
 	}
+	r.closeLast(client.Close)
 	return cache.NewRedisJournal(client, changes.Journal), nil
 }
 
