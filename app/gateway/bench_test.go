@@ -7,9 +7,10 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"github.com/opentracing/opentracing-go"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"backbeat/app/trace"
+	"backbeat/config"
 	"backbeat/proto/comment"
 	"backbeat/proto/entity"
 	"backbeat/proto/relation"
@@ -43,8 +44,13 @@ var usual = []struct {
 
 // eachUsual hands over each of them as a function that asks for it once.
 func eachUsual[T testing.TB](tb T, metrics prometheus.Registerer, run func(tb T, name string, most float64, ask func())) {
+	tracer, err := trace.New(config.Jaeger{}, "gateway", discard()) // most requests are not sampled
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = tracer.Close() })
 	w := newWorld(tb, func(_ *Config, d *Deps) {
-		d.Tracer, d.Log, d.Metrics = opentracing.NoopTracer{}, discard(), metrics
+		d.Tracer, d.Log, d.Metrics = tracer, discard(), metrics
 	})
 	full(w.services)
 	handler := w.Handler()

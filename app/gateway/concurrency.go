@@ -12,7 +12,7 @@ const (
 	// slowAnswer is well below rpc.read_budget: were it longer, parts of a page would
 	// time out, and circuits open, before fewer requests were let in.
 	slowAnswer = 100 * time.Millisecond
-	// adaptEvery is how often the limit may shrink.
+	// adaptEvery is how often the limit may take a step of shrink.
 	adaptEvery = 50 * time.Millisecond
 	shrink     = 0.9
 	// leastPerCore requests are always let in: pages that wait for a sick part take
@@ -23,20 +23,23 @@ const (
 // concurrency bounds the requests in progress by what the machine can take just now.
 // It lets in more while answers are quick, up to a fixed most, and fewer once they
 // take longer than a moment: what is let in beyond that only makes all wait, until
-// nothing is answered in time. It is safe for concurrent use.
+// nothing is answered in time. What it gave up in a bad moment it takes back once
+// answers are quick again, or the next one would begin with nothing to spare. It is
+// safe for concurrent use.
 type concurrency struct {
 	now func() time.Time
 
-	mu          sync.Mutex
-	least, most float64
-	limit       float64
-	inside      int
-	shrunk      time.Time
+	mu                 sync.Mutex
+	least, start, most float64
+	limit              float64
+	inside             int
+	stepped            time.Time
 }
 
 func newConcurrency(most int, now func() time.Time) *concurrency {
 	least := min(float64(most), float64(leastPerCore*runtime.GOMAXPROCS(0)))
-	return &concurrency{now: now, least: least, most: float64(most), limit: min(float64(most), 4*least)}
+	start := min(float64(most), 4*least)
+	return &concurrency{now: now, least: least, start: start, most: float64(most), limit: start}
 }
 
 // enter lets a request in, or refuses it with Exhausted.
@@ -66,10 +69,17 @@ func (a *concurrency) leave(took time.Duration) {
 	a.inside--
 	switch {
 	case took > slowAnswer:
-		if now := a.now(); now.Sub(a.shrunk) >= adaptEvery {
-			a.limit, a.shrunk = max(a.least, a.limit*shrink), now
-		}
+		a.step(max(a.least, a.limit*shrink))
 	case took > 0 && full:
 		a.limit = min(a.most, a.limit+1/a.limit) // by one in the time that all inside take
+	case took > 0 && a.limit < a.start:
+		a.step(min(a.start, a.limit/shrink))
+	}
+}
+
+// step moves the limit, if it was not moved a moment ago.
+func (a *concurrency) step(to float64) {
+	if now := a.now(); now.Sub(a.stepped) >= adaptEvery {
+		a.limit, a.stepped = to, now
 	}
 }

@@ -92,3 +92,27 @@ func TestConcurrencyHasBounds(t *testing.T) {
 		}
 	})
 }
+
+func TestConcurrencyRecovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newConcurrency(2000, time.Now)
+		for range 100 {
+			time.Sleep(adaptEvery)
+			empty(a, fill(t, a), time.Second)
+		}
+		if a.limit != a.least {
+			t.Fatalf("after five seconds of slow answers %v are let in, want %v", a.limit, a.least)
+		}
+		// One quick answer after the other, never many at once.
+		for range 20 {
+			time.Sleep(adaptEvery)
+			if err := a.enter(); err != nil {
+				t.Fatal(err)
+			}
+			a.leave(time.Millisecond)
+		}
+		if a.limit != a.start {
+			t.Errorf("a second of quick answers later %v are let in, want %v", a.limit, a.start)
+		}
+	})
+}

@@ -182,10 +182,12 @@ func (g *Gateway) admit(rt *route, q *request) (leave func(), err error) {
 // holds the query.
 func (g *Gateway) finish(rec *recorder, r *http.Request, span opentracing.Span, pattern string, start time.Time) {
 	g.metrics.observe(span, r.Method, pattern, rec, start)
-	ext.HTTPStatusCode.Set(span, uint16(rec.status))
-	span.SetTag("status_code", rec.code)
-	if rec.status >= http.StatusInternalServerError {
-		ext.Error.Set(span, true)
+	if trace.Sampled(span) {
+		ext.HTTPStatusCode.Set(span, uint16(rec.status))
+		span.SetTag("status_code", rec.code)
+		if rec.status >= http.StatusInternalServerError {
+			ext.Error.Set(span, true)
+		}
 	}
 	span.Finish()
 	if !g.log.Enabled(r.Context(), slog.LevelDebug) {
@@ -255,14 +257,17 @@ func (g *Gateway) startSpan(r *http.Request, pattern string) (opentracing.Span, 
 	if len(method) > 7 { // none of HTTP's; names of spans are bounded
 		method = "OTHER"
 	}
-	options := []opentracing.StartSpanOption{
-		ext.SpanKindRPCServer,
-		opentracing.Tags{string(ext.Component): "net/http", string(ext.HTTPMethod): method, "http.route": pattern},
-	}
+	var options []opentracing.StartSpanOption
 	if parent := trace.Extract(g.tracer, opentracing.HTTPHeadersCarrier(r.Header)); parent != nil {
 		options = append(options, opentracing.ChildOf(parent))
 	}
 	span := g.tracer.StartSpan(method+" "+pattern, options...)
+	if trace.Sampled(span) { // most are not, and tags cost
+		ext.SpanKindRPCServer.Set(span)
+		ext.Component.Set(span, "net/http")
+		ext.HTTPMethod.Set(span, method)
+		span.SetTag("http.route", pattern)
+	}
 	return span, r.WithContext(opentracing.ContextWithSpan(r.Context(), span))
 }
 

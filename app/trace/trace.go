@@ -8,6 +8,8 @@ package trace
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"log/slog"
@@ -134,7 +136,7 @@ func ID(ctx context.Context) string {
 		return ""
 	}
 	if sc, ok := span.Context().(jaeger.SpanContext); ok {
-		return sc.TraceID().String()
+		return text(sc.TraceID())
 	}
 	return ""
 }
@@ -146,9 +148,19 @@ func SampledID(span opentracing.Span) string {
 		return ""
 	}
 	if sc, ours := span.Context().(jaeger.SpanContext); ours && sc.IsSampled() {
-		return sc.TraceID().String()
+		return text(sc.TraceID())
 	}
 	return ""
+}
+
+// text returns what id.String does, without fmt: every request has one.
+func text(id jaeger.TraceID) string {
+	raw := binary.BigEndian.AppendUint64(make([]byte, 0, 16), id.High)
+	raw = binary.BigEndian.AppendUint64(raw, id.Low)
+	if id.High == 0 {
+		raw = raw[8:]
+	}
+	return hex.EncodeToString(raw)
 }
 
 // Fail marks span as failed with err's kind and safe text: causes stay in the

@@ -104,3 +104,11 @@ func TestASpanNeedsAParent(t *testing.T) {
 		t.Errorf("tags %v", tags)
 	}
 }
+
+func TestIDsReadAsJaegerShowsThem(t *testing.T) {
+	for _, id := range []jaeger.TraceID{{}, {Low: 1}, {Low: 1 << 63}, {High: 1}, {High: 0xabc, Low: 0xdef}, {High: 1<<64 - 1, Low: 1<<64 - 1}} {
+		if got := text(id); got != id.String() {
+			t.Errorf("%s reads as %s", id, got)
+		}
+	}
+}

@@ -19,7 +19,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -66,10 +65,11 @@ func (e *BadFile) Error() string { return e.Detail }
 type Tools struct {
 	ffmpeg, ffprobe string
 	sandbox         sandbox
+	starter         starter
 }
 
 // New finds the programs, names in PATH or paths, and the strongest sandbox that
-// this host allows for work in folders under dir.
+// this host allows for work in folders under dir. They can be run until ctx ends.
 func New(ctx context.Context, ffmpeg, ffprobe, dir string, log *slog.Logger) (*Tools, error) {
 	t := &Tools{}
 	var err error
@@ -79,17 +79,28 @@ func New(ctx context.Context, ffmpeg, ffprobe, dir string, log *slog.Logger) (*T
 	if t.ffprobe, err = exec.LookPath(ffprobe); err != nil {
 		return nil, fmt.Errorf("finding ffprobe: %w", err)
 	}
-	for _, t.sandbox = range sandboxes() {
-		if err = t.try(ctx, dir); err == nil {
-			log.Info("ffmpeg is ready", "sandbox", t.sandbox.name)
+	for _, sandbox := range sandboxes() {
+		if err = t.enter(ctx, sandbox, dir); err == nil {
+			log.Info("ffmpeg is ready", "sandbox", sandbox.name)
 			return t, nil
 		}
-		log.Warn("this host does not allow a sandbox", "sandbox", t.sandbox.name, "error", err)
+		log.Warn("this host does not allow a sandbox", "sandbox", sandbox.name, "error", err)
 	}
 	return nil, fmt.Errorf("running ffmpeg: %w", err)
 }
 
-func (t *Tools) try(ctx context.Context, parent string) error {
+// enter takes a sandbox and tries it.
+func (t *Tools) enter(ctx context.Context, s sandbox, parent string) (err error) {
+	living, leave := context.WithCancel(ctx)
+	defer func() {
+		if err != nil {
+			leave()
+		}
+	}()
+	t.sandbox = s
+	if t.starter, err = newStarter(living, s.seclude); err != nil {
+		return err
+	}
 	dir, err := t.Dir(parent)
 	if err != nil {
 		return err
@@ -128,10 +139,6 @@ type run struct {
 func (t *Tools) run(ctx context.Context, r run) (stdout []byte, err error) {
 	span, ctx := trace.Start(ctx, "ffmpeg "+r.step)
 	defer func() { trace.Fail(span, err); span.Finish() }()
-	// The system ends the program when the thread that started it dies.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-
 	bounded, cancel := context.WithTimeout(ctx, r.limits.clock)
 	defer cancel()
 	cmd := exec.CommandContext(bounded, "/bin/sh", t.sandbox.shell(r.limits, r.program, r.args)...)
@@ -139,15 +146,17 @@ func (t *Tools) run(ctx context.Context, r run) (stdout []byte, err error) {
 	if err != nil {
 		return nil, errs.Wrap(errs.Unavailable, err, "preparing to run %s", r.program)
 	}
+	ended := watchEnd(attr)
 	cmd.Dir, cmd.Env, cmd.SysProcAttr = r.dir, []string{}, attr
 	out, said := &tail{most: 1 << 20}, &tail{most: 2 << 10}
 	cmd.Stdout, cmd.Stderr = out, said
 	killAll := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Cancel = killAll
 	cmd.WaitDelay = time.Second
-	if err := cmd.Start(); err != nil {
+	if err := t.starter.start(bounded, cmd); err != nil {
 		return nil, errs.Wrap(errs.Unavailable, err, "starting %s", r.program)
 	}
+	ended()
 	err = cmd.Wait()
 	// What a taken over program left behind goes too; usually there is nothing.
 	_ = killAll()

@@ -40,6 +40,9 @@ func script(dir string, clock time.Duration, text string) run {
 	return run{"script", dir, limits{clock: clock, computing: time.Second, nice: 10}, "/bin/sh", []string{"-c", text}}
 }
 
+// networks lists those that there are.
+const networks = "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '"
+
 func TestSandboxHoldsWhatRunsInIt(t *testing.T) {
 	tools, dir := newTools(t)
 	t.Setenv("BACKBEAT_TOKEN_KEYS", "secret")
@@ -59,7 +62,7 @@ func TestSandboxHoldsWhatRunsInIt(t *testing.T) {
 		"starts few processes":        {"ulimit -p", "64"},
 		"is the first to go":          {"cat /proc/self/oom_score_adj", "1000"},
 		"reads no other's files":      {"cat ../ours 2>/dev/null", ""},
-		"reaches no network":          {"tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '", "lo"},
+		"reaches no network":          {networks, "lo"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -77,13 +80,22 @@ func TestEverySandboxWorks(t *testing.T) {
 	tools, dir := newTools(t)
 	for _, sandbox := range sandboxes() {
 		t.Run(sandbox.name, func(t *testing.T) {
-			weaker := &Tools{ffmpeg: tools.ffmpeg, sandbox: sandbox}
+			weaker := &Tools{ffmpeg: tools.ffmpeg}
+			check(t, weaker.enter(t.Context(), sandbox, filepath.Dir(dir)))
 			dir, err := weaker.Dir(filepath.Dir(dir))
 			check(t, err)
 			out, err := weaker.run(t.Context(), script(dir, 5*time.Second, "echo x > made; stat -c %u . made; id -u; id -G"))
 			check(t, err)
 			if who := strings.Fields(string(out)); len(who) < 4 || len(slices.Compact(who)) > 1 {
 				t.Errorf("the owners of folder and file, the user and the groups are %q", out)
+			}
+			if !strings.Contains(sandbox.name, "no network") {
+				return
+			}
+			out, err = weaker.run(t.Context(), script(dir, 5*time.Second, networks))
+			check(t, err)
+			if got := strings.TrimSpace(string(out)); got != "lo" {
+				t.Errorf("it has the networks %q", got)
 			}
 		})
 	}

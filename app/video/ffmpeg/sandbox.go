@@ -1,7 +1,10 @@
 package ffmpeg
 
 import (
+	"context"
 	"fmt"
+	"os/exec"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -10,6 +13,9 @@ import (
 type sandbox struct {
 	name string
 	attr syscall.SysProcAttr
+	// seclude takes from the thread that starts the programs what all of them are to
+	// do without; it may be nil.
+	seclude func() error
 	// user picks who a job's folder belongs to, and with it who the programs run as;
 	// nil is the worker's own user.
 	user func() int
@@ -62,4 +68,43 @@ func (s sandbox) shell(l limits, program string, args []string) []string {
 	script += "echo 1000 2>/dev/null >/proc/self/oom_score_adj; "
 	script += fmt.Sprintf(`PATH=/usr/bin:/bin; exec nice -n %d "$@"`, l.nice)
 	return append([]string{"-c", script, "sh", program}, args...)
+}
+
+// starter starts programs from one thread. They live in the world that it is in,
+// and the system ends them when it dies.
+type starter chan func()
+
+// newStarter secludes a thread, which lives until ctx ends.
+func newStarter(ctx context.Context, seclude func() error) (starter, error) {
+	s, secluded := make(starter), make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good, so that the thread ends with this
+		if seclude != nil {
+			if err := seclude(); err != nil {
+				secluded <- err
+				return
+			}
+		}
+		secluded <- nil
+		for {
+			select {
+			case start := <-s:
+				start()
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return s, <-secluded
+}
+
+// start starts a program, unless ctx ends first.
+func (s starter) start(ctx context.Context, cmd *exec.Cmd) error {
+	started := make(chan error, 1)
+	select {
+	case s <- func() { started <- cmd.Start() }:
+		return <-started
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
