@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -247,7 +248,7 @@ func (w *world) close() error {
 const clipBytes = 2 << 20
 
 // makeClip draws a second of video and fills it up to its size with a box that
-// players pass over.
+// players pass over, of noise as in real videos: readers of forms look at each byte.
 func makeClip(ctx context.Context, path string) ([]byte, error) {
 	err := run(ctx, nil, "ffmpeg", "-y", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25:duration=1",
 		"-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-movflags", "+faststart", path)
@@ -259,6 +260,8 @@ func makeClip(ctx context.Context, path string) ([]byte, error) {
 		return clip, err
 	}
 	free := make([]byte, clipBytes-len(clip))
+	noise := rand.NewChaCha8([32]byte{})
+	_, _ = noise.Read(free) // it never fails
 	copy(free, []byte{byte(len(free) >> 24), byte(len(free) >> 16), byte(len(free) >> 8), byte(len(free)), 'f', 'r', 'e', 'e'})
 	return append(clip, free...), nil
 }
