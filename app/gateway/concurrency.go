@@ -15,6 +15,9 @@ const (
 	// adaptEvery is how often the limit may take a step of shrink.
 	adaptEvery = 50 * time.Millisecond
 	shrink     = 0.9
+	// calmFor is how long no answer may have been slow before the limit takes back what
+	// it gave up: under overload some are quick.
+	calmFor = time.Second
 	// leastPerCore requests are always let in: pages that wait for a sick part take
 	// long and cost nothing.
 	leastPerCore = 32
@@ -23,8 +26,8 @@ const (
 // concurrency bounds the requests in progress by what the machine can take just now.
 // It lets in more while answers are quick, up to a fixed most, and fewer once they
 // take longer than a moment: what is let in beyond that only makes all wait, until
-// nothing is answered in time. What it gave up in a bad moment it takes back once
-// answers are quick again, or the next one would begin with nothing to spare. It is
+// nothing is answered in time. What it gave up in a bad moment it takes back when
+// answers have been quick for a while, or the next one would begin with nothing to spare. It is
 // safe for concurrent use.
 type concurrency struct {
 	now func() time.Time
@@ -33,7 +36,8 @@ type concurrency struct {
 	least, start, most float64
 	limit              float64
 	inside             int
-	stepped            time.Time
+	// stepped is when the limit took its last step, slow when an answer was slow.
+	stepped, slow time.Time
 }
 
 func newConcurrency(most int, now func() time.Time) *concurrency {
@@ -67,19 +71,20 @@ func (a *concurrency) leave(took time.Duration) {
 	defer a.mu.Unlock()
 	full := float64(a.inside) >= a.limit/2
 	a.inside--
-	switch {
+	switch now := a.now(); {
 	case took > slowAnswer:
-		a.step(max(a.least, a.limit*shrink))
+		a.slow = now
+		a.step(now, max(a.least, a.limit*shrink))
 	case took > 0 && full:
 		a.limit = min(a.most, a.limit+1/a.limit) // by one in the time that all inside take
-	case took > 0 && a.limit < a.start:
-		a.step(min(a.start, a.limit/shrink))
+	case took > 0 && a.limit < a.start && now.Sub(a.slow) >= calmFor:
+		a.step(now, min(a.start, a.limit/shrink))
 	}
 }
 
 // step moves the limit, if it was not moved a moment ago.
-func (a *concurrency) step(to float64) {
-	if now := a.now(); now.Sub(a.stepped) >= adaptEvery {
+func (a *concurrency) step(now time.Time, to float64) {
+	if now.Sub(a.stepped) >= adaptEvery {
 		a.limit, a.stepped = to, now
 	}
 }

@@ -103,16 +103,28 @@ func TestConcurrencyRecovers(t *testing.T) {
 		if a.limit != a.least {
 			t.Fatalf("after five seconds of slow answers %v are let in, want %v", a.limit, a.least)
 		}
-		// One quick answer after the other, never many at once.
-		for range 20 {
+		// One answer after the other, never many at once.
+		answer := func(took time.Duration) {
 			time.Sleep(adaptEvery)
 			if err := a.enter(); err != nil {
 				t.Fatal(err)
 			}
-			a.leave(time.Millisecond)
+			a.leave(took)
+		}
+		for range 100 {
+			for range 10 {
+				answer(time.Millisecond)
+			}
+			answer(time.Second)
+		}
+		if a.limit != a.least {
+			t.Errorf("between slow answers %v are let in, want %v", a.limit, a.least)
+		}
+		for range 20 + int(calmFor/adaptEvery) {
+			answer(time.Millisecond)
 		}
 		if a.limit != a.start {
-			t.Errorf("a second of quick answers later %v are let in, want %v", a.limit, a.start)
+			t.Errorf("two seconds after the last slow answer %v are let in, want %v", a.limit, a.start)
 		}
 	})
 }
