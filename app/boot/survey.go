@@ -11,8 +11,11 @@ import (
 	"backbeat/config"
 )
 
-// surveyWithin bounds the wait for one server.
-const surveyWithin = 3 * time.Second
+// surveyWithin bounds the wait for one server, which is asked every surveyEvery.
+const (
+	surveyWithin = 3 * time.Second
+	surveyEvery  = 20 * time.Millisecond
+)
 
 // Standing is how something that roles need is.
 type Standing struct {
@@ -45,7 +48,8 @@ func Survey(ctx context.Context, cfg *config.Config, log *slog.Logger) (all []St
 	return all, nil
 }
 
-// ask opens a need and checks it.
+// ask opens a need and checks it, until it is well or has had its time: to some
+// servers the connection is made beside.
 func (s *site) ask(ctx context.Context, n need) error {
 	if err := n.open(s); err != nil {
 		return err
@@ -56,5 +60,17 @@ func (s *site) ask(ctx context.Context, n need) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, surveyWithin)
 	defer cancel()
-	return check(ctx)
+	again := time.NewTicker(surveyEvery)
+	defer again.Stop()
+	for {
+		fault := check(ctx)
+		if fault == nil {
+			return nil
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return fault
+		}
+	}
 }

@@ -79,3 +79,24 @@ func TestOperating(t *testing.T) {
 		})
 	}
 }
+
+// In a cluster the doctor asks every server, also those it has only begun to connect
+// to.
+func TestTheDoctorOfACluster(t *testing.T) {
+	environ := []string{
+		"BACKBEAT_DATA_DIR=" + t.TempDir(), "BACKBEAT_AMQP_URL=" + harness.RabbitMQ(t),
+		"BACKBEAT_REDIS_ADDR=" + harness.Redis(t).URL, "BACKBEAT_ETCD_ENDPOINTS=" + harness.Etcd(t).URL,
+	}
+	if said, err := execute(t, environ, "doctor", "-fix"); err != nil {
+		t.Fatalf("%s, %v", said, err)
+	}
+	said, err := execute(t, environ, "doctor")
+	if err != nil {
+		t.Fatalf("%s, %v", said, err)
+	}
+	for _, sound := range []string{"discovery", "database", "queue", "pending-likes", "shared-cache", "media", "counters"} {
+		if !strings.Contains(said, sound+": sound\n") {
+			t.Errorf("of %s it says nothing good:\n%s", sound, said)
+		}
+	}
+}
