@@ -511,13 +511,13 @@ func withRabbitMQ(s *local.Server, use func(*amqp.Channel) error) error {
 
 func writeRabbitMQ(ctx context.Context, s *local.Server) error {
 	return withRabbitMQ(s, func(channel *amqp.Channel) error {
-		if _, err := channel.QueueDeclare("words", true, false, false, false, nil); err != nil {
+		if _, err := channel.QueueDeclare("words-that-last", true, false, false, false, nil); err != nil {
 			return err
 		}
 		if err := channel.Confirm(false); err != nil {
 			return err
 		}
-		confirm, err := channel.PublishWithDeferredConfirmWithContext(ctx, "", "words", true, false,
+		confirm, err := channel.PublishWithDeferredConfirmWithContext(ctx, "", "words-that-last", true, false,
 			amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(kept)})
 		if err != nil {
 			return err
@@ -525,27 +525,37 @@ func writeRabbitMQ(ctx context.Context, s *local.Server) error {
 		if acked, err := confirm.WaitContext(ctx); !acked || err != nil {
 			return fmt.Errorf("not confirmed: %w", err)
 		}
-		return declared(ctx, s, "words")
+		return declared(ctx, s, "words-that-last")
 	})
 }
 
 // declared waits until the declaration of a queue is on disk, which RabbitMQ 3.10
-// confirms some time before.
+// confirms some time before. It comes there in several writes, so they have to have
+// ended for a second too.
 func declared(ctx context.Context, s *local.Server, queue string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
+	written, ended := 0, time.Now()
 	for {
 		tables, err := filepath.Glob(filepath.Join(s.Dir, "data", "*", "*"))
 		if err != nil {
 			return err
 		}
+		found, size := false, 0
 		for _, table := range tables {
 			switch filepath.Ext(table) {
 			case ".LOG", ".DCD", ".DCL": // Mnesia's
-				if content, err := os.ReadFile(table); err == nil && bytes.Contains(content, []byte(queue)) {
-					return nil
+				if content, err := os.ReadFile(table); err == nil {
+					found = found || bytes.Contains(content, []byte(queue))
+					size += len(content)
 				}
 			}
+		}
+		if !found || size != written {
+			written, ended = size, time.Now()
+		}
+		if time.Since(ended) >= time.Second {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -558,7 +568,7 @@ func declared(ctx context.Context, s *local.Server, queue string) error {
 // readRabbitMQ looks at the message and leaves it in the queue.
 func readRabbitMQ(_ context.Context, s *local.Server) (word string, err error) {
 	err = withRabbitMQ(s, func(channel *amqp.Channel) error {
-		message, ok, err := channel.Get("words", false)
+		message, ok, err := channel.Get("words-that-last", false)
 		if err != nil {
 			return err
 		}
@@ -580,10 +590,10 @@ func writeS3(ctx context.Context, s *local.Server) error {
 	if err != nil {
 		return err
 	}
-	if err := client.MakeBucket(ctx, "words", minio.MakeBucketOptions{}); err != nil {
+	if err := client.MakeBucket(ctx, "words-that-last", minio.MakeBucketOptions{}); err != nil {
 		return err
 	}
-	_, err = client.PutObject(ctx, "words", "word", strings.NewReader(kept), int64(len(kept)), minio.PutObjectOptions{})
+	_, err = client.PutObject(ctx, "words-that-last", "word", strings.NewReader(kept), int64(len(kept)), minio.PutObjectOptions{})
 	return err
 }
 
@@ -592,7 +602,7 @@ func readS3(ctx context.Context, s *local.Server) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	object, err := client.GetObject(ctx, "words", "word", minio.GetObjectOptions{})
+	object, err := client.GetObject(ctx, "words-that-last", "word", minio.GetObjectOptions{})
 	if err != nil {
 		return "", err
 	}
