@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"backbeat/test/harness"
@@ -33,7 +34,8 @@ func loginFlood(ctx context.Context, r *run, rate int) (err error) {
 	r.notes = append(r.notes, fmt.Sprintf("feed p99 %v, beside the flood %v (p50 %v, %v); %d of %d logins served, %d refused",
 		before, beside, quantile(calm, 0.5), quantile(flood, 0.5), good, len(logins), turned))
 	if other := len(logins) - good - turned; other > 0 {
-		return fmt.Errorf("%d logins failed", other)
+		first := logins[slices.IndexFunc(logins, is(failed))]
+		return fmt.Errorf("%d logins failed, one after %v: %.300s", other, first.latency().Round(time.Millisecond), first.detail)
 	}
 	if allowed := max(before*13/10, before+10*time.Millisecond); beside > allowed && !r.scale.patient {
 		return fmt.Errorf("the feed's p99 rose from %v to %v", before, beside)
