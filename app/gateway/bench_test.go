@@ -32,7 +32,7 @@ var usual = []struct {
 	pairs              []string
 	allocations        float64
 }{
-	{"feed, anonymous", http.MethodGet, "/douyin/feed/", 0, nil, 36},
+	{"feed, anonymous", http.MethodGet, "/douyin/feed/", 0, nil, 40},
 	{"feed, signed in", http.MethodGet, "/douyin/feed/", bob, nil, 200},
 	{"user info", http.MethodGet, "/douyin/user/", bob, []string{"user_id", "101"}, 150},
 	{"comment list (100)", http.MethodGet, "/douyin/comment/list/", bob, []string{"video_id", "501"}, 200},
