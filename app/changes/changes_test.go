@@ -25,8 +25,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The race detector's runtime crashes once in some ten thousand runs of a property in
-	// a bubble: a quarter of the usual number still finds what it should.
+	// Now and then the race detector's runtime crashes in a bubble of a property: a
+	// quarter of rapid's usual number makes that rarer.
 	if err := flag.Set("rapid.checks", "25"); err != nil {
 		panic(err)
 	}

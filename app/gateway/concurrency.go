@@ -27,8 +27,8 @@ const (
 // It lets in more while answers are quick, up to a fixed most, and fewer once they
 // take longer than a moment: what is let in beyond that only makes all wait, until
 // nothing is answered in time. What it gave up in a bad moment it takes back when
-// answers have been quick for a while, or the next one would begin with nothing to spare. It is
-// safe for concurrent use.
+// answers have been quick for a while, or the next one would begin with nothing to
+// spare. It is safe for concurrent use.
 type concurrency struct {
 	now func() time.Time
 
@@ -71,14 +71,16 @@ func (a *concurrency) leave(took time.Duration) {
 	defer a.mu.Unlock()
 	full := float64(a.inside) >= a.limit/2
 	a.inside--
-	switch now := a.now(); {
+	switch {
 	case took > slowAnswer:
-		a.slow = now
-		a.step(now, max(a.least, a.limit*shrink))
+		a.slow = a.now()
+		a.step(a.slow, max(a.least, a.limit*shrink))
 	case took > 0 && full:
 		a.limit = min(a.most, a.limit+1/a.limit) // by one in the time that all inside take
-	case took > 0 && a.limit < a.start && now.Sub(a.slow) >= calmFor:
-		a.step(now, min(a.start, a.limit/shrink))
+	case took > 0 && a.limit < a.start:
+		if now := a.now(); now.Sub(a.slow) >= calmFor {
+			a.step(now, min(a.start, a.limit/shrink))
+		}
 	}
 }
 

@@ -590,10 +590,10 @@ func writeS3(ctx context.Context, s *local.Server) error {
 	if err != nil {
 		return err
 	}
-	if err := client.MakeBucket(ctx, "words-that-last", minio.MakeBucketOptions{}); err != nil {
+	if err := client.MakeBucket(ctx, "words", minio.MakeBucketOptions{}); err != nil {
 		return err
 	}
-	_, err = client.PutObject(ctx, "words-that-last", "word", strings.NewReader(kept), int64(len(kept)), minio.PutObjectOptions{})
+	_, err = client.PutObject(ctx, "words", "word", strings.NewReader(kept), int64(len(kept)), minio.PutObjectOptions{})
 	return err
 }
 
@@ -602,7 +602,7 @@ func readS3(ctx context.Context, s *local.Server) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	object, err := client.GetObject(ctx, "words-that-last", "word", minio.GetObjectOptions{})
+	object, err := client.GetObject(ctx, "words", "word", minio.GetObjectOptions{})
 	if err != nil {
 		return "", err
 	}

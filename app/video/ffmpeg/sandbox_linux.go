@@ -44,8 +44,9 @@ func sandboxes() []sandbox {
 	}
 }
 
-// leaveNetwork puts the thread into a network that has nothing in it. One for all
-// programs: to make one for each took longer than to start it.
+// leaveNetwork puts the thread into a network that has nothing in it: one for all
+// programs, since the kernel takes its time to make one. Jobs that run at once could
+// find each other there, and nobody else.
 func leaveNetwork() error { return syscall.Unshare(syscall.CLONE_NEWNET) }
 
 // stranger draws one, whom no other job has with any likelihood.
@@ -62,7 +63,7 @@ func alone(attr syscall.SysProcAttr, uid, gid int) syscall.SysProcAttr {
 
 // watchEnd returns what waits until the process to be started with attr has ended.
 // It waits as for a connection: a thread that waits in the system keeps the
-// runtime's monitor awake, which took a quarter of the worker's own time.
+// runtime's monitor awake, which costs more than the waiting.
 func watchEnd(attr *syscall.SysProcAttr) func() {
 	handle := -1 // as older kernels leave it
 	attr.PidFD = &handle
