@@ -75,13 +75,18 @@ local function mark(version, expires)
 end
 
 -- clean drops the videos of which all has expired, and returns when the rest of them
--- has: packed entries by video, all there are. It reads no more of them than that.
+-- has: packed entries by video, all there are. Mostly a video has one entry, which ends
+-- with the 13 digits of a time.
 local function clean(all)
   local last, gone = 0, {}
   for video, packed in pairs(all) do
     local expires = 0
-    for e in string.gmatch(packed, ',(%d+);') do
-      expires = math.max(expires, tonumber(e))
+    if string.find(packed, ';', 1, true) == #packed then
+      expires = tonumber(string.sub(packed, -14, -2))
+    else
+      for e in string.gmatch(packed, ',(%d+);') do
+        expires = math.max(expires, tonumber(e))
+      end
     end
     if expires <= now then
       gone[#gone + 1] = video
@@ -165,13 +170,15 @@ save(video, kept)
 return 1
 `)
 
-// settleScript takes the settled life, then videos and versions in turn.
+// settleScript takes the settled life, then videos and versions in turn. Among many
+// entries it cleans only now and then, so that it costs everybody the same; until it
+// does, their hash outlives them.
 var settleScript = redis.NewScript(prelude + `
 local soon = now + tonumber(ARGV[1])
-local all, settled, unknown = everything(), {}, false
+local settled, unknown = {}, false
 for i = 2, #ARGV, 2 do
   local video, version, entered = ARGV[i], tonumber(ARGV[i + 1]), false
-  local entries = load(all[video])
+  local entries = load(redis.call('HGET', KEYS[1], video))
   for _, e in ipairs(entries) do
     entered = entered or e.version == version
     if e.version <= version then
@@ -179,22 +186,23 @@ for i = 2, #ARGV, 2 do
     end
   end
   if #entries > 0 then
-    all[video] = pack(entries)
     settled[#settled + 1] = video
-    settled[#settled + 1] = all[video]
+    settled[#settled + 1] = pack(entries)
   end
   unknown = unknown or not entered
 end
 if #settled > 0 then
   redis.call('HSET', KEYS[1], unpack(settled))
 end
-local last = clean(all)
 if unknown then
   mark(clock[1] * 1000000 + clock[2], soon)
-  last = math.max(last, soon)
 end
-if last > 0 then
-  redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last))
+local few, size = 16, redis.call('HLEN', KEYS[1])
+if size <= few or unknown or clock[2] % size < few then
+  local last = clean(everything())
+  if last > 0 then
+    redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last))
+  end
 end
 return 1
 `)

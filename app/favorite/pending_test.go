@@ -385,6 +385,31 @@ func TestRedisPendingLeavesNothingBehind(t *testing.T) {
 	}, "the user's key goes with its last entry")
 }
 
+// Of many entries those that expired go now and then, but a mark lasts.
+func TestRedisPendingCleansAmongMany(t *testing.T) {
+	p := patient(t, harness.Redis(t))
+	const many = 50
+	likes := make([]write, many)
+	for i := range likes {
+		likes[i] = enterAs(t, p, write{alice, film + int64(i), bob, true, epoch})
+	}
+	must(t, p.keep(t.Context(), likes))
+	must(t, p.settle(t.Context(), likes))
+	key := pendingKey(alice)
+	for try := 0; p.client.PTTL(t.Context(), key).Val() > settledLife; try++ {
+		if try > 200 { // one in three cleans
+			t.Fatal("their hash lives on")
+		}
+		must(t, p.settle(t.Context(), likes[:1]))
+	}
+	must(t, p.client.PExpire(t.Context(), key, time.Second).Err())
+	must(t, p.settle(t.Context(), []write{{alice, film + many, bob, true, epoch}})) // which had no entry
+	if left := p.client.PTTL(t.Context(), key).Val(); left < settledLife-time.Second || left > settledLife {
+		t.Errorf("the mark goes in %v", left)
+	}
+	shows(t, p, likes...)
+}
+
 func TestPendingAllocatesNoVersionTwice(t *testing.T) {
 	pendings(t, usualLives, func(t *testing.T, p Pending) {
 		var mu sync.Mutex
