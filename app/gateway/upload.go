@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"mime/multipart"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,7 +42,6 @@ const (
 	// clients read no answer before they have sent everything.
 	drainTime = 10 * time.Second
 
-	stagedPattern = "upload-*"
 	// addressShare is how much of the uploads in progress one address may have.
 	addressShare = 4
 )
@@ -67,8 +64,7 @@ type stager struct {
 	senders map[netip.Addr]int
 }
 
-// upload is one received form. file is nil when the part data was absent or
-// empty; otherwise it stands at its beginning.
+// upload is one received form. file is nil when the part data was absent or empty.
 type upload struct {
 	fields url.Values
 	file   *os.File
@@ -87,15 +83,8 @@ func newStager(dir string, maxBytes, totalBytes int64, maxUploads int) (*stager,
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, media.FileError(err, "creating the staging folder")
 	}
-	// A staged file has a name for an instant only; a process may die in it.
-	leftovers, err := filepath.Glob(filepath.Join(dir, stagedPattern))
-	if err != nil {
-		return nil, errs.Wrap(errs.Internal, err, "listing the staging folder")
-	}
-	for _, name := range leftovers {
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, media.FileError(err, "cleaning the staging folder")
-		}
+	if err := media.RemoveUnnamed(dir); err != nil {
+		return nil, err
 	}
 	return &stager{dir: dir, maxBytes: maxBytes, totalBytes: totalBytes, maxUploads: maxUploads, senders: map[netip.Addr]int{}}, nil
 }
@@ -208,34 +197,14 @@ func (u *upload) readFile(part *multipart.Part) error {
 	if u.ext, u.contentType, ok = media.Sniff(head); !ok {
 		return invalid("不支持的视频格式", nil)
 	}
-	if u.file, err = u.stager.create(); err != nil {
+	if u.file, err = media.NewUnnamed(u.stager.dir); err != nil {
 		return err
 	}
 	staged := bufio.NewWriterSize(u, stagingBuffer)
 	if _, err := io.Copy(staged, io.MultiReader(bytes.NewReader(head), part)); err != nil {
 		return err
 	}
-	if err := staged.Flush(); err != nil {
-		return err
-	}
-	if _, err := u.file.Seek(0, io.SeekStart); err != nil {
-		return media.FileError(err, "rewinding a staged file")
-	}
-	return nil
-}
-
-// create opens a file without a name: it is gone when it is closed, and when the
-// process dies.
-func (s *stager) create() (*os.File, error) {
-	file, err := os.CreateTemp(s.dir, stagedPattern)
-	if err != nil {
-		return nil, media.FileError(err, "creating a staged file")
-	}
-	if err := os.Remove(file.Name()); err != nil {
-		file.Close()
-		return nil, media.FileError(err, "unlinking a staged file")
-	}
-	return file, nil
+	return staged.Flush()
 }
 
 // Write stages p within the bounds of one upload and of all.

@@ -90,7 +90,7 @@ func (u *uploads) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	said := received{Fields: up.fields, NoFile: up.file == nil, Size: up.size, Ext: up.ext, Type: up.contentType}
 	if up.file != nil {
 		sum := sha256.New()
-		if _, err := io.Copy(sum, up.file); err != nil {
+		if _, err := io.Copy(sum, io.NewSectionReader(up.file, 0, up.size)); err != nil {
 			said.Kind = err.Error()
 		}
 		said.Sum = fmt.Sprintf("%x", sum.Sum(nil))
@@ -471,7 +471,7 @@ func TestUploadDeadlineEnds(t *testing.T) {
 
 func TestStagerCleansUpAfterACrash(t *testing.T) {
 	dir := t.TempDir()
-	leftover, foreign := filepath.Join(dir, "upload-123"), filepath.Join(dir, "notes.txt")
+	leftover, foreign := filepath.Join(dir, "unnamed-123"), filepath.Join(dir, "notes.txt")
 	for _, name := range []string{leftover, foreign} {
 		if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
 			t.Fatal(err)

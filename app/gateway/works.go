@@ -28,7 +28,7 @@ func (g *Gateway) publish(ctx context.Context, q *request) (answer, error) {
 		return nil, errs.New(errs.Invalid, "请选择要发布的视频")
 	}
 	key := media.NewKey("video", q.upload.ext)
-	if err := g.media.Put(ctx, key, q.upload.file, q.upload.size, q.upload.contentType); err != nil {
+	if err := media.Give(ctx, g.media, key, q.upload.file, q.upload.size, q.upload.contentType); err != nil {
 		return nil, errs.Wrap(errs.Unavailable, err, "storing an upload of user %d", q.viewer)
 	}
 	_, err = g.rpc.publish.do(ctx, &video.PublishRequest{

@@ -26,6 +26,9 @@ const abandoned = 24 * time.Hour
 // still wanted, in bytes.
 const copiedAtOnce = 1 << 20
 
+// objectMode is that of objects, whose folders let only the group in too.
+const objectMode = 0o640
+
 // Disk is a Store in a local folder. It survives the death of the process at any
 // point; it does not wait for the disk, so a power cut may lose the newest.
 type Disk struct {
@@ -100,7 +103,7 @@ func (d *Disk) Put(ctx context.Context, key string, body io.Reader, size int64, 
 }
 
 func (d *Disk) write(ctx context.Context, name string, body io.Reader, size int64) error {
-	file, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	file, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, objectMode)
 	if err != nil {
 		return err
 	}
@@ -122,6 +125,49 @@ func (d *Disk) publish(temporary, key string) error {
 		return err
 	}
 	return d.root.Rename(temporary, key)
+}
+
+// adopt makes a whole file an object by giving it one more name. It reports false, and
+// has done nothing, when it can't: when the file lies on another file system, say, or
+// when there is such an object already.
+func (d *Disk) adopt(key string, file *os.File, size int64) bool {
+	info, err := file.Stat()
+	if err != nil || info.Size() != size || !info.Mode().IsRegular() || !ValidKey(key) {
+		return false
+	}
+	folder, base := path.Split(key)
+	if d.root.MkdirAll(folder, 0o750) != nil {
+		return false
+	}
+	dir, err := d.root.Open(folder)
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	return file.Chmod(objectMode) == nil && name(file, dir, base) == nil
+}
+
+// lend gives an object one more name, at path, where everybody may read it. It reports
+// false, and has done nothing, when it can't.
+func (d *Disk) lend(key, to string) bool {
+	if !ValidKey(key) {
+		return false
+	}
+	object, err := d.root.Open(key)
+	if err != nil {
+		return false
+	}
+	defer object.Close()
+	info, err := object.Stat()
+	if err != nil || !info.Mode().IsRegular() || object.Chmod(lentMode) != nil { // its folders let nobody else in
+		return false
+	}
+	dir, err := os.Open(path.Dir(to))
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	return name(object, dir, path.Base(to)) == nil
 }
 
 // Open implements Store.

@@ -106,3 +106,31 @@ func files(t *testing.T, dir string) []string {
 	}))
 	return found
 }
+
+// What lies on one file system is not copied: it gets one more name.
+func TestDiskTakesAndLendsTheFileItself(t *testing.T) {
+	dir := t.TempDir()
+	store, err := media.NewDisk(filepath.Join(dir, "media"))
+	noError(t, err)
+	file, err := media.NewUnnamed(dir)
+	noError(t, err)
+	defer file.Close()
+	_, err = file.WriteString("video")
+	noError(t, err)
+	key := media.NewKey("video", "mp4")
+	noError(t, media.Give(t.Context(), store, key, file, 5, "video/mp4"))
+	lent := filepath.Join(dir, "lent.mp4")
+	noError(t, media.Fetch(t.Context(), store, key, lent))
+
+	given, err := file.Stat()
+	noError(t, err)
+	for _, path := range []string{filepath.Join(dir, "media", key), lent} {
+		if other, err := os.Stat(path); err != nil || !os.SameFile(given, other) {
+			t.Errorf("%s is a copy: %v", path, err)
+		}
+	}
+	noError(t, store.Delete(t.Context(), key))
+	if content, err := os.ReadFile(lent); err != nil || string(content) != "video" {
+		t.Errorf("what was lent went with the object: %q, %v", content, err)
+	}
+}

@@ -50,9 +50,32 @@ type Object interface {
 	ContentType() string
 }
 
-// Fetch copies an object to a new file at path, for programs that read files. A
-// failed copy leaves no file.
-func Fetch(ctx context.Context, store Store, key, path string) (err error) {
+// Give is Put of a whole file, of size bytes, that nobody writes to any more: the store
+// may keep the file itself instead of a copy.
+func Give(ctx context.Context, store Store, key string, file *os.File, size int64, contentType string) error {
+	if disk, ok := store.(*Disk); ok && ctx.Err() == nil && disk.adopt(key, file, size) {
+		return nil
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return FileError(err, "rewinding a file for %s", key)
+	}
+	return store.Put(ctx, key, file, size, contentType)
+}
+
+// Fetch makes an object a new file at path, for programs that read files, whoever they
+// run as. It may be the object itself: nobody writes to it. A fetch that fails leaves no
+// file.
+func Fetch(ctx context.Context, store Store, key, path string) error {
+	if disk, ok := store.(*Disk); ok && ctx.Err() == nil && disk.lend(key, path) {
+		return nil
+	}
+	return fetch(ctx, store, key, path)
+}
+
+// lentMode is that of files that programs read.
+const lentMode = 0o644
+
+func fetch(ctx context.Context, store Store, key, path string) (err error) {
 	object, err := store.Open(ctx, key)
 	if err != nil {
 		return err
@@ -68,13 +91,13 @@ func Fetch(ctx context.Context, store Store, key, path string) (err error) {
 		}
 	}()
 	n, err := io.Copy(file, object)
-	if failed := file.Close(); err == nil {
-		err = failed
-	}
 	if err == nil && n != object.Size() {
 		err = io.ErrUnexpectedEOF
 	}
-	if err != nil {
+	if err == nil {
+		err = file.Chmod(lentMode)
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
 		return FileError(err, "copying %s to a file", key)
 	}
 	return nil

@@ -50,6 +50,7 @@ func suite(t *testing.T, store media.Store) {
 		{"list", testList},
 		{"concurrent puts of one key", testConcurrentPuts},
 		{"fetch", testFetch},
+		{"giving a file", testGive},
 		{"copy", testCopy},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, store) })
@@ -291,6 +292,9 @@ func testFetch(t *testing.T, store media.Store) {
 	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("fetched %d bytes, %v", len(got), err)
 	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o644 {
+		t.Errorf("who else may read it: %v, %v", info.Mode(), err)
+	}
 	if err := media.Fetch(t.Context(), store, key, path); err == nil {
 		t.Error("a fetch overwrote a file")
 	}
@@ -301,6 +305,67 @@ func testFetch(t *testing.T, store media.Store) {
 	hasKind(t, media.Fetch(t.Context(), store, media.NewKey("video", "mp4"), missing), errs.NotFound)
 	if _, err := os.Stat(missing); !os.IsNotExist(err) {
 		t.Errorf("a failed fetch left a file: %v", err)
+	}
+}
+
+func testGive(t *testing.T, store media.Store) {
+	want := noise(3 << 20)
+	written := func(dir string) *os.File {
+		file, err := media.NewUnnamed(dir)
+		noError(t, err)
+		t.Cleanup(func() { file.Close() })
+		_, err = file.Write(want)
+		noError(t, err)
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("it has a name: %v, %v", left, err)
+		}
+		return file
+	}
+	stored := func(key string) {
+		t.Helper()
+		if got := read(t, store, key); !bytes.Equal(got, want) {
+			t.Errorf("what was given came back as %d bytes", len(got))
+		}
+	}
+	size := int64(len(want))
+	dir := t.TempDir()
+	key := media.NewKey("video", "mp4")
+	file := written(dir)
+	noError(t, media.Give(t.Context(), store, key, file, size, "video/mp4"))
+	noError(t, file.Close())
+	stored(key)
+
+	put(t, store, key, noise(10))
+	noError(t, media.Give(t.Context(), store, key, written(dir), size, "video/mp4")) // in place of another
+	stored(key)
+
+	if elsewhere, err := os.MkdirTemp("/dev/shm", "media-*"); err == nil { // another file system, on Linux
+		t.Cleanup(func() { os.RemoveAll(elsewhere) })
+		key = media.NewKey("video", "mp4")
+		noError(t, media.Give(t.Context(), store, key, written(elsewhere), size, "video/mp4"))
+		stored(key)
+	}
+
+	named, err := os.CreateTemp(dir, "named")
+	noError(t, err)
+	_, err = named.Write(want)
+	noError(t, err)
+	noError(t, os.Remove(named.Name()))
+	key = media.NewKey("video", "mp4")
+	noError(t, media.Give(t.Context(), store, key, named, size, "video/mp4"))
+	noError(t, named.Close())
+	stored(key)
+
+	left, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, fault := range map[string]error{
+		"of fewer bytes": media.Give(t.Context(), store, media.NewKey("video", "mp4"), written(dir), size+1, "video/mp4"),
+		"to no key":      media.Give(t.Context(), store, "../video.mp4", written(dir), size, "video/mp4"),
+		"too late":       media.Give(left, store, media.NewKey("video", "mp4"), written(dir), size, "video/mp4"),
+	} {
+		if fault == nil {
+			t.Errorf("a file %s was taken", name)
+		}
 	}
 }
 

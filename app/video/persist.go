@@ -42,7 +42,7 @@ func (w *Worker) persist(ctx context.Context, row *model.Video, from lane) error
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if err := w.fetch(ctx, row.OriginalKey, dir); err != nil {
+	if err := media.Fetch(ctx, w.media, row.OriginalKey, filepath.Join(dir, originalFile)); err != nil {
 		return err
 	}
 	info, err := w.inspect(ctx, dir)
@@ -64,18 +64,6 @@ func (w *Worker) persist(ctx context.Context, row *model.Video, from lane) error
 		return err
 	}
 	return w.publish(ctx, row, dir, final)
-}
-
-// fetch copies the original into the folder, for whatever user ffmpeg runs as.
-func (w *Worker) fetch(ctx context.Context, key, dir string) error {
-	path := filepath.Join(dir, originalFile)
-	if err := media.Fetch(ctx, w.media, key, path); err != nil {
-		return err
-	}
-	if err := os.Chmod(path, 0o644); err != nil {
-		return media.FileError(err, "handing over %s", key)
-	}
-	return nil
 }
 
 // convert makes the file to play and its cover.

@@ -169,7 +169,7 @@ func (s *studio) probe(t *testing.T, key string) *ffmpeg.Info {
 	t.Helper()
 	dir, err := s.worker.tools.Dir(s.worker.scratch.path)
 	check(t, err)
-	check(t, s.worker.fetch(t.Context(), key, dir))
+	check(t, media.Fetch(t.Context(), s.worker.media, key, filepath.Join(dir, originalFile)))
 	info, err := s.worker.tools.Probe(t.Context(), dir, originalFile)
 	check(t, err)
 	return info
