@@ -168,7 +168,9 @@ func (g *Gateway) Handler() http.Handler { return http.HandlerFunc(g.serve) }
 func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
 	open := newConnections(mostConnections(descriptors()))
 	server := &http.Server{
-		ConnContext:       open.accept,
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return open.accept(withConn(ctx, conn), conn)
+		},
 		ConnState:         open.note,
 		Handler:           g.Handler(),
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -188,7 +190,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
 	counting := changes.NewFollower(g.journal, heldCounts{g.held.counts}, g.now, g.log)
 	followers.Go(func() { counting.Follow(following, looks.C) })
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
+	go func() { ended <- server.Serve(gathering{listener}) }()
 	select {
 	case err := <-ended:
 		return errs.Wrap(errs.Internal, err, "serving HTTP on %s", listener.Addr())

@@ -95,6 +95,8 @@ func (g *Gateway) writeFailure(w http.ResponseWriter, r *http.Request, rt *route
 // recorder remembers what was answered, for the access log and the span.
 type recorder struct {
 	http.ResponseWriter
+	// conn is what the answer goes over, nil if that can't gather.
+	conn *gathered
 	// status is the HTTP status, 0 until one was sent.
 	status int
 	// code is the envelope's, where there is one.
@@ -114,7 +116,10 @@ func (rec *recorder) Write(p []byte) (int, error) {
 	if rec.status == 0 {
 		rec.status = http.StatusOK
 	}
-	return rec.ResponseWriter.Write(p)
+	if rec.conn == nil {
+		return rec.ResponseWriter.Write(p)
+	}
+	return rec.conn.whole(func() (int, error) { return rec.ResponseWriter.Write(p) })
 }
 
 // ReadFrom lets the kernel copy files to the connection, as without a recorder.

@@ -50,7 +50,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	g.metrics.inFlight.Inc()
 	defer g.metrics.inFlight.Dec()
-	rec := &recorder{ResponseWriter: w}
+	rec := &recorder{ResponseWriter: w, conn: connOf(r.Context())}
 	r = collapse(r)
 	pattern := g.pattern(r.URL.Path)
 	span, r := g.startSpan(r, pattern)
