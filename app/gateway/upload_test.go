@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"mime/multipart"
 	"net"
 	"net/http"
@@ -542,7 +543,7 @@ func checkUpload(t *testing.T, up *upload, body string) {
 	if up.file == nil {
 		return
 	}
-	staged, err := io.ReadAll(up.file)
+	staged, err := io.ReadAll(io.NewSectionReader(up.file, 0, math.MaxInt64))
 	if err != nil || int64(len(staged)) != up.size {
 		t.Errorf("staged %d of %d bytes, %v", len(staged), up.size, err)
 	}
