@@ -99,4 +99,7 @@ func TestTheDoctorOfACluster(t *testing.T) {
 			t.Errorf("of %s it says nothing good:\n%s", sound, said)
 		}
 	}
+	if strings.Contains(said, "INFO") {
+		t.Errorf("it tells of its connections:\n%s", said)
+	}
 }

@@ -55,9 +55,13 @@ func (i invocation) process(cfg *config.Config) boot.Process {
 	return boot.Process{Config: cfg, File: i.config, Environ: i.environ, Log: log, Level: level}
 }
 
-// newLog returns the log of a command that ends by itself.
+// newLog returns the log of a command that ends by itself. Such a one prints what it
+// does, so the log has only what goes wrong, unless it is to have everything.
 func newLog(cfg config.Log, w io.Writer) *slog.Logger {
-	log, _ := logging.New(cfg, w)
+	log, level := logging.New(cfg, w)
+	if level.Level() == slog.LevelInfo {
+		level.Set(slog.LevelWarn)
+	}
 	return log
 }
 
