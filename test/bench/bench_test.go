@@ -38,6 +38,18 @@ func once(t *testing.T, addr string, n int, r request) tally {
 	return drive(t.Context(), load{addr: addr, connections: 1, length: time.Hour, next: limited(func() (request, bool) { return r, true }, n)})
 }
 
+// An open loop that can't send what is due must not look like a lighter load.
+func TestOpenLoopRunsDry(t *testing.T) {
+	addr := address(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"status_code":0,"status_msg":""}`)
+	}))
+	r := request{bytes: encode(addr, http.MethodGet, "/douyin/feed/", nil)}
+	l := load{addr: addr, connections: 1, length: time.Hour, next: limited(func() (request, bool) { return r, true }, 3), rate: 1e6}
+	if got := drive(t.Context(), l); got.errors != 1 || !errors.Is(got.fault, errDry) || len(got.latencies) != 3 {
+		t.Errorf("of 3 requests %d were sent, with %d errors: %v", len(got.latencies), got.errors, got.fault)
+	}
+}
+
 func TestDriverTellsGoodAnswersFromBad(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	long := strings.Repeat("x", 10_000) // answered in chunks

@@ -105,6 +105,9 @@ func (t *tally) send(ctx context.Context, l load, connection int, start time.Tim
 		time.Sleep(time.Until(begun))
 		r, more := l.next()
 		if !more {
+			if l.rate > 0 { // requests that were due are not sent
+				t.fail(errDry)
+			}
 			return
 		}
 		if c == nil {
@@ -135,6 +138,9 @@ func (t *tally) send(ctx context.Context, l load, connection int, start time.Tim
 }
 
 func (t *tally) fail(err error) { t.errors, t.fault = t.errors+1, err }
+
+// errDry is the error of an open loop whose source ended before its time.
+var errDry = errors.New("there were no more requests to send")
 
 // quantile returns the latency that a share of the answers kept below, in
 // milliseconds.
