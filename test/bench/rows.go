@@ -47,8 +47,8 @@ func rows() []row {
 	}
 }
 
-// mostLikes leaves some of the 100,000 that the seed leaves for the loads that follow.
-const mostLikes = 24_000
+// mostLikes leaves some of the freeLikes for the loads that follow.
+const mostLikes = freeLikes / 4
 
 // poolSize is how many requests of a kind are encoded, to be sent again and again:
 // more than a load of a few seconds sends, so that as many take part as there are.
