@@ -2,9 +2,12 @@ package video
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -53,6 +56,11 @@ const (
 
 // inspect probes the original and refuses what can't be published.
 func (w *Worker) inspect(ctx context.Context, dir string) (*ffmpeg.Info, error) {
+	if whole, err := indexIsWhole(filepath.Join(dir, originalFile)); err != nil {
+		return nil, media.FileError(err, "looking at an original")
+	} else if !whole {
+		return nil, refuse("视频文件不完整", "its index is cut off")
+	}
 	info, err := w.tools.Probe(ctx, dir, originalFile)
 	var bad *ffmpeg.BadFile
 	if errors.As(err, &bad) {
@@ -62,6 +70,44 @@ func (w *Worker) inspect(ctx context.Context, dir string) (*ffmpeg.Info, error) 
 		return nil, err
 	}
 	return info, w.admit(info)
+}
+
+// maxBoxes bounds how many boxes of a file are looked at: people's have a handful.
+const maxBoxes = 10_000
+
+// indexIsWhole reports false for an MP4 or QuickTime file that ends within its index:
+// ffmpeg takes what it finds of one, and a video would lose its sound without a word.
+func indexIsWhole(path string) (bool, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return false, err
+	}
+	// A box begins with its length, in 4 bytes or, after a 1, in the 8 that follow its
+	// name. A length of 0 is up to the end.
+	head := make([]byte, 16)
+	for at, boxes := int64(0), 0; info.Size()-at >= 8 && boxes < maxBoxes; boxes++ {
+		left := info.Size() - at
+		if _, err := file.ReadAt(head[:min(left, 16)], at); err != nil {
+			return false, err
+		}
+		length := int64(binary.BigEndian.Uint32(head))
+		if length == 1 && left >= 16 {
+			length = int64(binary.BigEndian.Uint64(head[8:]))
+		}
+		switch {
+		case length < 8: // the last one, or no box
+			return true, nil
+		case length > left:
+			return string(head[4:8]) != "moov", nil
+		}
+		at += length
+	}
+	return true, nil
 }
 
 func (w *Worker) admit(info *ffmpeg.Info) error {
