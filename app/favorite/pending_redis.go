@@ -75,18 +75,13 @@ local function mark(version, expires)
 end
 
 -- clean drops the videos of which all has expired, and returns when the rest of them
--- has: packed entries by video, all there are. Mostly a video has one entry, which ends
--- with the 13 digits of a time.
+-- has: packed entries by video, all there are. It reads no more of them than that.
 local function clean(all)
   local last, gone = 0, {}
   for video, packed in pairs(all) do
     local expires = 0
-    if string.find(packed, ';', 1, true) == #packed then
-      expires = tonumber(string.sub(packed, -14, -2))
-    else
-      for e in string.gmatch(packed, ',(%d+);') do
-        expires = math.max(expires, tonumber(e))
-      end
+    for e in string.gmatch(packed, ',(%d+);') do
+      expires = math.max(expires, tonumber(e))
     end
     if expires <= now then
       gone[#gone + 1] = video

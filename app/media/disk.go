@@ -128,7 +128,7 @@ func (d *Disk) publish(temporary, key string) error {
 }
 
 // adopt makes a whole file an object by giving it one more name. It reports false, and
-// has done nothing, when it can't: when the file lies on another file system, say, or
+// has stored nothing, when it can't: when the file lies on another file system, say, or
 // when there is such an object already.
 func (d *Disk) adopt(key string, file *os.File, size int64) bool {
 	info, err := file.Stat()
@@ -159,7 +159,7 @@ func (d *Disk) lend(key, to string) bool {
 	}
 	defer object.Close()
 	info, err := object.Stat()
-	if err != nil || !info.Mode().IsRegular() || object.Chmod(lentMode) != nil { // its folders let nobody else in
+	if err != nil || !info.Mode().IsRegular() {
 		return false
 	}
 	dir, err := os.Open(path.Dir(to))
@@ -167,7 +167,14 @@ func (d *Disk) lend(key, to string) bool {
 		return false
 	}
 	defer dir.Close()
-	return name(object, dir, path.Base(to)) == nil
+	if name(object, dir, path.Base(to)) != nil {
+		return false
+	}
+	if object.Chmod(lentMode) != nil { // its own folders let nobody else in
+		_ = os.Remove(to) // what is left would be in the way of a copy, which says so
+		return false
+	}
+	return true
 }
 
 // Open implements Store.
