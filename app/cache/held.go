@@ -2,6 +2,8 @@ package cache
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -14,14 +16,19 @@ import (
 )
 
 // Load fetches what belongs to keys, which are distinct; a key without a value is
-// left out. Values that come with an error are handed to those who wait and not
-// held. It bounds its own time: ctx, which carries the first waiter's trace, ends
+// left out. Values that come with an error lack something: they are held with it, and
+// briefly. It bounds its own time: ctx, which carries the first waiter's trace, ends
 // with nobody.
 type Load[K comparable, V any] func(ctx context.Context, keys []K) (map[K]V, error)
 
 // trusted is how long after a value was asked for it may be confirmed: should word of
 // a change not have come, it is believed no longer.
 const trusted = 10 * time.Second
+
+// briefly is how long at most values are held that came with an error. It is there for
+// those whom the load asks beside the one who failed: they are asked hardly more often
+// than when all are well.
+const briefly = 250 * time.Millisecond
 
 // Held is what one process knows for a short while: a bounded map whose values are
 // at most life old, counted from before they were asked for, or from when they were
@@ -46,6 +53,7 @@ type Held[K comparable, V any] struct {
 type held[V any] struct {
 	value V
 	asked int64 // Unix nanoseconds
+	err   error // what the value came with
 }
 
 // confirmed says that values asked for at or after since, and not forgotten, were
@@ -100,16 +108,20 @@ func (h *Held[K, V]) Forget(keys ...K) {
 	}
 }
 
-// younger reports whether a value was right less than age before now.
-func (c *confirmed) younger(asked int64, age time.Duration, now int64) bool {
-	if c != nil && asked >= c.since && now-asked < int64(trusted) {
-		asked = max(asked, c.asOf)
+// younger reports whether the value was right less than age before now.
+func (e held[V]) younger(told *confirmed, age time.Duration, now int64) bool {
+	asked := e.asked
+	switch {
+	case e.err != nil:
+		age = min(age, briefly)
+	case told != nil && asked >= told.since && now-asked < int64(trusted):
+		asked = max(asked, told.asOf)
 	}
 	return now-asked < int64(age)
 }
 
 // Get returns one value per key, the zero value where there is none. With an
-// error the values may be incomplete.
+// error, all that values came with joined, they may be incomplete.
 func (h *Held[K, V]) Get(ctx context.Context, keys ...K) ([]V, error) {
 	return h.GetYounger(ctx, time.Duration(h.life.Load()), keys...)
 }
@@ -119,17 +131,19 @@ func (h *Held[K, V]) GetYounger(ctx context.Context, age time.Duration, keys ...
 	age = min(age, time.Duration(h.life.Load()))
 	values := make([]V, len(keys))
 	var missing []K
+	var faults []error
 	now, told := h.now().UnixNano(), h.confirmed.Load()
 	for i, key := range keys {
-		if e, ok := h.entries.GetIfPresent(key); ok && told.younger(e.asked, age, now) {
+		if e, ok := h.entries.GetIfPresent(key); ok && e.younger(told, age, now) {
 			values[i] = e.value
+			faults = withFault(faults, e.err)
 		} else {
 			missing = append(missing, key)
 		}
 	}
 	h.counts.lookedUp(len(keys), len(missing))
 	if len(missing) == 0 {
-		return values, nil
+		return values, errors.Join(faults...)
 	}
 	fetched, err := h.missed.Do(ctx, miss[K]{missing, age})
 	for i, key := range keys {
@@ -138,13 +152,21 @@ func (h *Held[K, V]) GetYounger(ctx context.Context, age time.Duration, keys ...
 			missing = missing[1:]
 		}
 	}
-	return values, err
+	return values, errors.Join(withFault(faults, err)...)
+}
+
+// withFault adds what a value came with, once for all values of one load.
+func withFault(faults []error, err error) []error {
+	if err == nil || len(faults) > 0 && errors.Is(err, faults[len(faults)-1]) {
+		return faults
+	}
+	return append(faults, err)
 }
 
 // Peek returns the value held for key, and whether there is one.
 func (h *Held[K, V]) Peek(key K) (V, bool) {
 	e, ok := h.entries.GetIfPresent(key)
-	if !ok || !h.confirmed.Load().younger(e.asked, time.Duration(h.life.Load()), h.now().UnixNano()) {
+	if !ok || !e.younger(h.confirmed.Load(), time.Duration(h.life.Load()), h.now().UnixNano()) {
 		h.counts.lookedUp(1, 1)
 		var none V
 		return none, false
@@ -154,14 +176,14 @@ func (h *Held[K, V]) Peek(key K) (V, bool) {
 }
 
 // Put holds a value that was asked for elsewhere just now.
-func (h *Held[K, V]) Put(key K, value V) { h.hold(map[K]V{key: value}, h.now()) }
+func (h *Held[K, V]) Put(key K, value V) { h.hold(map[K]V{key: value}, h.now(), nil) }
 
-func (h *Held[K, V]) hold(values map[K]V, asked time.Time) {
+func (h *Held[K, V]) hold(values map[K]V, asked time.Time, err error) {
 	for key, value := range values {
 		if h.forgotten.since(key, asked.UnixNano()) {
 			continue
 		}
-		h.entries.Set(key, held[V]{value, asked.UnixNano()})
+		h.entries.Set(key, held[V]{value, asked.UnixNano(), err})
 		// Again when it is there, or one who forgets it now could miss it.
 		if h.forgotten.since(key, asked.UnixNano()) {
 			h.entries.Invalidate(key)
@@ -176,6 +198,7 @@ func (h *Held[K, V]) fetch(ctx context.Context, missed []miss[K]) ([]map[K]V, er
 	values := map[K]V{}
 	wanted := map[K]struct{}{}
 	var keys []K
+	var faults []error
 	youngest := time.Duration(math.MaxInt64)
 	for _, m := range missed {
 		youngest = min(youngest, m.age)
@@ -186,25 +209,22 @@ func (h *Held[K, V]) fetch(ctx context.Context, missed []miss[K]) ([]map[K]V, er
 				continue
 			}
 			wanted[key] = struct{}{}
-			if e, ok := h.entries.GetIfPresent(key); ok && told.younger(e.asked, youngest, asked.UnixNano()) {
+			if e, ok := h.entries.GetIfPresent(key); ok && e.younger(told, youngest, asked.UnixNano()) {
 				values[key] = e.value
+				faults = withFault(faults, e.err)
 			} else {
 				keys = append(keys, key)
 			}
 		}
 	}
-	var err error
 	if len(keys) > 0 {
 		h.counts.loaded()
-		var loaded map[K]V
-		if loaded, err = h.load(ctx, keys); err == nil {
-			h.hold(loaded, asked)
-		}
-		for key, value := range loaded {
-			values[key] = value
-		}
+		loaded, err := h.load(ctx, keys)
+		h.hold(loaded, asked, err)
+		maps.Copy(values, loaded)
+		faults = withFault(faults, err)
 	}
-	return slices.Repeat([]map[K]V{values}, len(missed)), err
+	return slices.Repeat([]map[K]V{values}, len(missed)), errors.Join(faults...)
 }
 
 // forgotten remembers keys and when they were forgotten last, in Unix nanoseconds, for

@@ -171,17 +171,79 @@ func TestHeldGoesRoundASlowLoad(t *testing.T) {
 	})
 }
 
+// A value that lacks something is held with the word that it does, and not for long,
+// whatever is told of it.
+func TestHeldHoldsWhatLacksSomethingBriefly(t *testing.T) {
+	lost := errors.New("lost")
+	for _, row := range []struct {
+		name string
+		life time.Duration
+		held time.Duration
+	}{
+		{"held for hours when whole", time.Hour, briefly},
+		{"held for a moment when whole", briefly / 2, briefly / 2},
+		{"never held", 0, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &source{values: map[int]string{1: "a stand-in"}, err: lost}
+				h := NewHeld(10, row.life, time.Now, s.load)
+				began := time.Now()
+				get := func(wantErr error, want string, loads int) {
+					t.Helper()
+					if got, err := h.Get(t.Context(), 1); !errors.Is(err, wantErr) || got[0] != want || s.loads() != loads {
+						t.Errorf("got %q, %v after %d loads, want %q, %v after %d", got, err, s.loads(), want, wantErr, loads)
+					}
+				}
+				get(lost, "a stand-in", 1)
+				s.values, s.err = map[int]string{1: "a"}, nil
+				if row.held > 0 {
+					confirms(h, began, row.held-1)
+					get(lost, "a stand-in", 1)
+					time.Sleep(1)
+				}
+				get(nil, "a", 2)
+			})
+		})
+	}
+}
+
+// What a load did not bring is asked for again at once.
 func TestHeldKeepsNoFailure(t *testing.T) {
 	lost := errors.New("lost")
-	s := &source{values: map[int]string{1: "a stand-in"}, err: lost}
+	s := &source{err: lost}
 	h := NewHeld(10, time.Second, time.Now, s.load)
 	for range 2 {
-		if got, err := h.Get(t.Context(), 1); !errors.Is(err, lost) || got[0] != "a stand-in" {
+		if got, err := h.Get(t.Context(), 1); !errors.Is(err, lost) || got[0] != "" {
 			t.Errorf("got %q, %v", got, err)
 		}
 	}
 	if s.loads() != 2 {
 		t.Errorf("%d loads", s.loads())
+	}
+}
+
+// Values of several loads come with all that these lack, each once.
+func TestHeldJoinsWhatValuesLack(t *testing.T) {
+	one, other := errors.New("one"), errors.New("other")
+	s := &source{values: map[int]string{1: "a", 2: "b", 3: "c", 4: "d"}}
+	h := NewHeld(10, time.Second, func() time.Time { return time.Unix(0, 0) }, s.load)
+	for _, load := range []struct {
+		err  error
+		keys []int
+	}{{one, []int{1, 2}}, {nil, []int{3}}} {
+		s.err = load.err
+		_, _ = h.Get(t.Context(), load.keys...)
+	}
+	s.err = other
+	for range 2 { // the first time, one of them is loaded
+		got, err := h.Get(t.Context(), 1, 2, 3, 4)
+		if want := "one\nother"; err == nil || err.Error() != want || !slices.Equal(got, []string{"a", "b", "c", "d"}) {
+			t.Errorf("got %q, %v, want %s", got, err, want)
+		}
+	}
+	if _, err := h.Get(t.Context(), 3); err != nil {
+		t.Errorf("what lacks nothing comes with %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"backbeat/proto/entity"
@@ -48,43 +49,44 @@ func (g *Gateway) showFeed(ctx context.Context, q *request, p *page, err error) 
 	return g.show(ctx, q, p), nil
 }
 
-// feedPage returns a page held, or made for all who want it now. A degraded one is
-// for them and never held.
+// feedPage returns a page held, or made for all who want it now. Which of its parts
+// are degraded it says itself.
 func (g *Gateway) feedPage(ctx context.Context, key feedKey) (*page, error) {
 	pages, err := g.held.feeds.Get(ctx, key)
 	if pages[0] == nil {
 		return nil, err
 	}
-	return pages[0], pages[0].err
+	return pages[0], nil
 }
 
+// loadFeeds makes pages. Its error is of those that could not be made, or could not be
+// made whole.
 func (g *Gateway) loadFeeds(ctx context.Context, keys []feedKey) (map[feedKey]*page, error) {
-	made := make([]*page, len(keys))
+	made, faults := make([]*page, len(keys)), make([]error, len(keys))
 	tasks := make([]func() error, len(keys))
 	for i, key := range keys {
 		tasks[i] = func() error {
-			made[i] = g.makeFeed(ctx, key)
+			made[i], faults[i] = g.makeFeed(ctx, key)
 			return nil
 		}
 	}
 	_ = together(tasks...)
 	pages := make(map[feedKey]*page, len(keys))
-	var fault error
 	for i, key := range keys {
-		pages[key] = made[i]
-		if made[i].err != nil || len(made[i].missing) > 0 {
-			fault = degraded(made[i].missing)
+		if made[i] != nil {
+			pages[key] = made[i]
 		}
 	}
-	return pages, fault
+	return pages, errors.Join(faults...)
 }
 
-// makeFeed asks for the page and renders it.
-func (g *Gateway) makeFeed(ctx context.Context, key feedKey) *page {
+// makeFeed asks for the page and renders it. It may come with an error that says which
+// parts are degraded.
+func (g *Gateway) makeFeed(ctx context.Context, key feedKey) (*page, error) {
 	q := &request{now: g.now(), links: key.links, missing: &parts{}, forAll: true}
 	found, err := g.rpc.feed.get(ctx, &video.FeedRequest{Before: key.before, Limit: pageSize}, q.missing)
 	if err != nil {
-		return &page{err: err}
+		return nil, err
 	}
 	videos := found.GetVideos()
 	newest, next := int64(0), q.now.UnixMilli()
@@ -103,8 +105,8 @@ func (g *Gateway) makeFeed(ctx context.Context, key feedKey) *page {
 	}
 	p, err := newPage(list, flagged)
 	if err != nil {
-		return &page{err: err}
+		return nil, err
 	}
 	p.newest, p.missing = newest, q.missing.list()
-	return p
+	return p, q.missing.fault()
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"backbeat/proto/comment"
 	"backbeat/proto/entity"
 	"backbeat/proto/favorite"
 	"backbeat/proto/video"
@@ -107,17 +108,53 @@ func TestFirstPageKeepsToTheCursor(t *testing.T) {
 	}
 }
 
-func TestDegradedPageIsMadeAnew(t *testing.T) {
-	w, _ := movingWorld(t)
+// A degraded page is for all who want it in the moment, as a whole one is, or those who
+// are well would be asked for each of them. Afterwards it is made anew.
+func TestDegradedPageIsHeldBriefly(t *testing.T) {
+	w, passed := movingWorld(t)
+	w.held.feeds.SetLife(time.Minute)
 	w.services.down("comment.")
-	for range 2 {
+	sees := func(missing string, made int) {
+		t.Helper()
 		answer := w.ask(t, "GET", "/douyin/feed/", 0)
-		if answer.header.Get("Backbeat-Degraded") != "comment" {
-			t.Errorf("degraded %q", answer.header.Get("Backbeat-Degraded"))
+		if got := answer.header.Get("Backbeat-Degraded"); got != missing || len(answer.list("video_list")) != 1 {
+			t.Errorf("degraded %q, want %q: %s", got, missing, answer.raw)
+		}
+		if calls := w.services.count("video.Feed"); calls != made {
+			t.Errorf("the page was made %d times, want %d", calls, made)
 		}
 	}
-	if calls := w.services.count("video.Feed"); calls != 2 {
-		t.Errorf("the page was made %d times", calls)
+	sees("comment", 1)
+	sees("comment", 1)
+	passed.Add(int64(time.Second))
+	sees("comment", 2)
+	on(w.services, "comment.Counts", func(context.Context, *comment.CountsRequest) (*comment.CountsResponse, error) {
+		return &comment.CountsResponse{}, nil
+	})
+	passed.Add(int64(time.Second))
+	sees("", 3)
+	passed.Add(int64(time.Second))
+	sees("", 3)
+}
+
+// While one who counts is away, the others are asked no more often for that.
+func TestCountsOfThoseWhoAreWellAreHeld(t *testing.T) {
+	w, passed := movingWorld(t)
+	w.services.down("favorite.")
+	for range 2 {
+		got := w.ask(t, http.MethodGet, "/douyin/user/", bob, "user_id", strconv.Itoa(alice))
+		if got.code() != 0 || got.header.Get("Backbeat-Degraded") != "favorite" {
+			t.Errorf("degraded %q: %s", got.header.Get("Backbeat-Degraded"), got.raw)
+		}
+	}
+	if calls := w.services.count("relation.Stats"); calls != 1 {
+		t.Errorf("relation was asked %d times for its counts", calls)
+	}
+	passed.Add(int64(time.Second))
+	w.services.forget()
+	w.ask(t, http.MethodGet, "/douyin/user/", bob, "user_id", strconv.Itoa(alice))
+	if w.services.count("favorite.Stats") == 0 {
+		t.Error("who is away was not asked again")
 	}
 }
 

@@ -58,11 +58,10 @@ func (h heldCounts) Forget(videos, users []int64) {
 	h.Held.Forget(subjects...)
 }
 
-// degraded says which parts of a page a fallback stood in for, so that nobody
-// holds it.
-type degraded []string
+// degraded says which parts of what was loaded a fallback stood in for, or nobody.
+type degraded struct{ parts []string }
 
-func (d degraded) Error() string { return "degraded: " + strings.Join(d, ", ") }
+func (d *degraded) Error() string { return "degraded: " + strings.Join(d.parts, ", ") }
 
 // holdings are what a gateway holds for a short while of what is the same for
 // everybody. Flags are never among it: they belong to a viewer, who has to see

@@ -49,11 +49,17 @@ func (p *parts) list() []string {
 	return slices.Clone(p.names)
 }
 
-// take adds the parts that err, of a load, says are missing.
+// take adds the parts that err, of one load or several, says are missing.
 func (p *parts) take(err error) {
-	var missing degraded
-	if errors.As(err, &missing) {
-		for _, name := range missing {
+	var several interface{ Unwrap() []error }
+	var one *degraded
+	switch {
+	case errors.As(err, &several):
+		for _, err := range several.Unwrap() {
+			p.take(err)
+		}
+	case errors.As(err, &one):
+		for _, name := range one.parts {
 			p.add(name)
 		}
 	}
@@ -62,7 +68,7 @@ func (p *parts) take(err error) {
 // fault is an error when a part is missing.
 func (p *parts) fault() error {
 	if missing := p.list(); len(missing) > 0 {
-		return degraded(missing)
+		return &degraded{missing}
 	}
 	return nil
 }

@@ -372,10 +372,10 @@ func TestFallbackFeedOfAGatewayThatJustStarted(t *testing.T) {
 	}
 }
 
-// The page held is the video service's own: what stood in for other services, or
-// for itself, is in none.
-func TestDegradedPageIsNeverHeld(t *testing.T) {
-	w := newWorld(t)
+// What a gateway remembers of the feed, for when the service is away, is the service's
+// own: what stood in for others, or for itself, is not among it.
+func TestFallbackFeedHasNoStandIns(t *testing.T) {
+	w, passed := movingWorld(t)
 	feedOf(w, times(2)...)
 	w.services.down("favorite.")
 	w.ask(t, http.MethodGet, "/douyin/feed/", 0)
@@ -384,6 +384,7 @@ func TestDegradedPageIsNeverHeld(t *testing.T) {
 	w.services.handlers["favorite.Stats"] = healthy.handlers["favorite.Stats"]
 	w.services.mu.Unlock()
 	w.services.down("video.Feed")
+	passed.Add(int64(time.Second))
 	sets := w.cache.sets
 	got := w.ask(t, http.MethodGet, "/douyin/feed/", 0)
 	if shown := got.list("video_list"); len(shown) != 2 || shown[0]["favorite_count"] != 4.0 {

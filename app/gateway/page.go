@@ -15,9 +15,8 @@ type page struct {
 	flags []flag
 	// videos and users are whom the flags are about, each once.
 	videos, users []int64
-	// missing are the parts that were degraded; with err there is no page.
+	// missing are the parts that were degraded.
 	missing []string
-	err     error
 	// newest is the publish time of a feed's first video, 0 without one.
 	newest int64
 	// version is that of the comments shown, 0 for none.

@@ -365,12 +365,12 @@ func TestHungServiceDimsItsPartAlone(t *testing.T) {
 	w, passed := movingWorld(t)
 	feedOf(w, times(3)...)
 	w.ask(t, http.MethodGet, "/douyin/feed/", bob)
-	passed.Store(int64(time.Second))
 	on(w.services, "video.Feed", func(ctx context.Context, _ *video.FeedRequest) (*video.FeedResponse, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	})
 	until(t, func() {
+		passed.Add(int64(time.Second))
 		got := w.ask(t, http.MethodGet, "/douyin/feed/", bob)
 		if got.code() != 0 || len(ids(got)) != 3 || !strings.Contains(got.header.Get("Backbeat-Degraded"), "feed") {
 			t.Errorf("degraded %q: %s", got.header.Get("Backbeat-Degraded"), got.raw)
