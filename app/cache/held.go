@@ -52,8 +52,10 @@ type Held[K comparable, V any] struct {
 
 type held[V any] struct {
 	value V
-	asked int64 // Unix nanoseconds
-	err   error // what the value came with
+	// asked is when the load began, or ended if the value came with err, in Unix
+	// nanoseconds.
+	asked int64
+	err   error
 }
 
 // confirmed says that values asked for at or after since, and not forgotten, were
@@ -157,7 +159,7 @@ func (h *Held[K, V]) GetYounger(ctx context.Context, age time.Duration, keys ...
 
 // withFault adds what a value came with, once for all values of one load.
 func withFault(faults []error, err error) []error {
-	if err == nil || len(faults) > 0 && errors.Is(err, faults[len(faults)-1]) {
+	if err == nil || slices.ContainsFunc(faults, func(f error) bool { return errors.Is(f, err) }) {
 		return faults
 	}
 	return append(faults, err)
@@ -179,11 +181,15 @@ func (h *Held[K, V]) Peek(key K) (V, bool) {
 func (h *Held[K, V]) Put(key K, value V) { h.hold(map[K]V{key: value}, h.now(), nil) }
 
 func (h *Held[K, V]) hold(values map[K]V, asked time.Time, err error) {
+	of := asked.UnixNano()
+	if err != nil {
+		of = h.now().UnixNano()
+	}
 	for key, value := range values {
 		if h.forgotten.since(key, asked.UnixNano()) {
 			continue
 		}
-		h.entries.Set(key, held[V]{value, asked.UnixNano(), err})
+		h.entries.Set(key, held[V]{value, of, err})
 		// Again when it is there, or one who forgets it now could miss it.
 		if h.forgotten.since(key, asked.UnixNano()) {
 			h.entries.Invalidate(key)

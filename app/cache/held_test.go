@@ -186,9 +186,8 @@ func TestHeldHoldsWhatLacksSomethingBriefly(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &source{values: map[int]string{1: "a stand-in"}, err: lost}
+				s := &source{values: map[int]string{1: "a stand-in"}, takes: 2 * briefly, err: lost}
 				h := NewHeld(10, row.life, time.Now, s.load)
-				began := time.Now()
 				get := func(wantErr error, want string, loads int) {
 					t.Helper()
 					if got, err := h.Get(t.Context(), 1); !errors.Is(err, wantErr) || got[0] != want || s.loads() != loads {
@@ -197,6 +196,7 @@ func TestHeldHoldsWhatLacksSomethingBriefly(t *testing.T) {
 				}
 				get(lost, "a stand-in", 1)
 				s.values, s.err = map[int]string{1: "a"}, nil
+				began := time.Now()
 				if row.held > 0 {
 					confirms(h, began, row.held-1)
 					get(lost, "a stand-in", 1)

@@ -80,23 +80,48 @@ func (g *Gateway) loadFeeds(ctx context.Context, keys []feedKey) (map[feedKey]*p
 	return pages, errors.Join(faults...)
 }
 
+// loadLists asks for the newest videos before each of the times.
+func (g *Gateway) loadLists(ctx context.Context, before []int64) (map[int64][]*entity.Video, error) {
+	found, faults := make([]*video.FeedResponse, len(before)), make([]error, len(before))
+	tasks := make([]func() error, len(before))
+	for i, at := range before {
+		tasks[i] = func() error {
+			missing := &parts{}
+			if found[i], faults[i] = g.rpc.feed.get(ctx, &video.FeedRequest{Before: at, Limit: pageSize}, missing); faults[i] == nil {
+				faults[i] = missing.fault()
+			}
+			return nil
+		}
+	}
+	_ = together(tasks...)
+	lists := make(map[int64][]*entity.Video, len(before))
+	for i, at := range before {
+		if found[i] == nil {
+			continue
+		}
+		lists[at] = found[i].GetVideos()
+		for _, v := range lists[at] {
+			if v.GetState() == entity.Video_PUBLISHED {
+				g.held.videos.Put(v.GetId(), v)
+			}
+		}
+	}
+	return lists, errors.Join(faults...)
+}
+
 // makeFeed asks for the page and renders it. It may come with an error that says which
 // parts are degraded.
 func (g *Gateway) makeFeed(ctx context.Context, key feedKey) (*page, error) {
 	q := &request{now: g.now(), links: key.links, missing: &parts{}, forAll: true}
-	found, err := g.rpc.feed.get(ctx, &video.FeedRequest{Before: key.before, Limit: pageSize}, q.missing)
-	if err != nil {
+	lists, err := g.held.lists.Get(ctx, key.before)
+	q.missing.take(err)
+	videos := lists[0]
+	if videos == nil && err != nil {
 		return nil, err
 	}
-	videos := found.GetVideos()
 	newest, next := int64(0), q.now.UnixMilli()
 	if n := len(videos); n > 0 {
 		newest, next = videos[0].GetPublishedAt(), videos[n-1].GetPublishedAt()
-	}
-	for _, v := range videos {
-		if v.GetState() == entity.Video_PUBLISHED {
-			g.held.videos.Put(v.GetId(), v)
-		}
 	}
 	list := &feedAnswer{success("获取视频流成功"), g.videos(ctx, q, videos, nil), next}
 	flagged := make([]subject, 0, 2*len(videos))

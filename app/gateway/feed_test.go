@@ -137,6 +137,31 @@ func TestDegradedPageIsHeldBriefly(t *testing.T) {
 	sees("", 3)
 }
 
+// Who does not wait for a page that takes long has one made of the same videos.
+func TestASlowPageAsksForItsVideosOnce(t *testing.T) {
+	w, _ := movingWorld(t)
+	entered, leave := make(chan struct{}), make(chan struct{})
+	on(w.services, "comment.Counts", func(context.Context, *comment.CountsRequest) (*comment.CountsResponse, error) {
+		entered <- struct{}{}
+		<-leave
+		return &comment.CountsResponse{}, nil
+	})
+	var askers sync.WaitGroup
+	for range 3 {
+		askers.Go(func() {
+			if got := w.ask(t, "GET", "/douyin/feed/", 0); len(got.list("video_list")) != 1 {
+				t.Error(got.raw)
+			}
+		})
+		<-entered
+	}
+	close(leave)
+	askers.Wait()
+	if calls := w.services.count("video.Feed"); calls != 1 {
+		t.Errorf("three pages asked %d times for their videos", calls)
+	}
+}
+
 // While one who counts is away, the others are asked no more often for that.
 func TestCountsOfThoseWhoAreWellAreHeld(t *testing.T) {
 	w, passed := movingWorld(t)

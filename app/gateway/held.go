@@ -24,6 +24,9 @@ const (
 	// minutes: of a hundred thousand who come by in that time each is asked for once.
 	// One takes some 400 bytes.
 	heldCards = 100_000
+	// heldLists bounds the lists of videos that pages of the feed are made of. One takes
+	// some 10 KiB.
+	heldLists = 1024
 	// heldPages bounds the bytes of the pages of either kind; clients choose their Host
 	// and their cursor. maxHeldPage is the largest held, in bytes.
 	heldPages   = 32 << 20
@@ -73,8 +76,11 @@ type holdings struct {
 	// pageCounts is how old counts may be when they go into a page that is held, a
 	// Duration: they grow older with it.
 	pageCounts atomic.Int64
-	feeds      *cache.Held[feedKey, *page]
-	comments   *cache.Held[commentsKey, *page]
+	// lists are videos of the feed before a time. They spare the service being asked
+	// again for a page that was slow, or lacks a part, and is made anew.
+	lists    *cache.Held[int64, []*entity.Video]
+	feeds    *cache.Held[feedKey, *page]
+	comments *cache.Held[commentsKey, *page]
 	// tokens are sessions by the token that proves them.
 	tokens *cache.Held[string, session]
 }
@@ -86,6 +92,7 @@ func (g *Gateway) newHoldings() holdings {
 		users:    cache.NewHeld(heldCards, 0, g.now, g.loadUsers).Counted(by, "users"),
 		videos:   cache.NewHeld(heldCards, 0, g.now, g.loadVideos).Counted(by, "videos"),
 		counts:   cache.NewHeld(maxCounts, 0, g.now, g.loadCounts).Counted(by, "counts"),
+		lists:    cache.NewHeld(heldLists, 0, g.now, g.loadLists).Counted(by, "lists"),
 		feeds:    cache.NewWeighed(heldPages, (*page).weight, 0, g.now, g.loadFeeds).Counted(by, "feeds"),
 		comments: cache.NewWeighed[commentsKey](heldPages, (*page).weight, 0, g.now, nil).Counted(by, "comments"),
 		tokens:   cache.NewHeld[string, session](heldTokens, verifiedLife, g.now, nil).Counted(by, "tokens"),
@@ -101,6 +108,7 @@ func (h *holdings) set(cfg config.Cache) {
 	h.feeds.SetLife(pages)
 	h.comments.SetLife(pages)
 	h.pageCounts.Store(int64(cfg.Counts - pages))
+	h.lists.SetLife(min(pages, cfg.Counts-pages))
 }
 
 func (g *Gateway) loadUsers(ctx context.Context, ids []int64) (map[int64]*entity.User, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"gorm.io/gorm"
@@ -76,7 +77,8 @@ var (
 	own = regexp.MustCompile(`FOR UPDATE|LIMIT 1$`)
 )
 
-// keysRead is what a statement reads: itself, or its like for each id of its list.
+// keysRead is what a statement reads: itself, or its like for each id of its list. Parts
+// and lists are padded with repetitions, each key counts once.
 func keysRead(statement string) (keys []string) {
 	if own.MatchString(statement) || !strings.Contains(statement, " FROM ") {
 		return nil
@@ -87,13 +89,10 @@ func keysRead(statement string) (keys []string) {
 			keys = append(keys, part)
 			continue
 		}
-		seen := map[string]bool{} // lists are padded with repetitions
 		for id := range strings.SplitSeq(part[at[2]:at[3]], ",") {
-			if !seen[id] {
-				seen[id] = true
-				keys = append(keys, part[:at[2]]+id+part[at[3]:])
-			}
+			keys = append(keys, part[:at[2]]+id+part[at[3]:])
 		}
 	}
-	return keys
+	slices.Sort(keys)
+	return slices.Compact(keys)
 }
