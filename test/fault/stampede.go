@@ -12,8 +12,9 @@ import (
 
 // maxLoads is how often in a second one key may be read from the database: a
 // gateway holds counts and pages for a quarter of one, and a load that a second
-// boundary or a slow answer splits counts twice.
-const maxLoads = 8
+// boundary or a slow answer splits counts twice. On a patient machine more answers are
+// slow; a key that nobody shared would be read twenty times.
+const maxLoads, patientLoads = 8, 12
 
 // recorded has MariaDB write down every statement, and counts in the end how often
 // the key that was read most was read within one second. Without the cache,
@@ -65,7 +66,11 @@ func (r *run) countReads(db *gorm.DB) error {
 		}
 	}
 	r.notes = append(r.notes, fmt.Sprintf("%d reads of %d keys in %d statements; at most %d of one in a second (%s)", reads, len(loads), len(statements), most, busiest))
-	if most > maxLoads {
+	allowed := maxLoads
+	if r.scale.patient {
+		allowed = patientLoads
+	}
+	if most > allowed {
 		return fmt.Errorf("%s was read %d times in a second", busiest, most)
 	}
 	return db.Exec("TRUNCATE TABLE mysql.general_log").Error
