@@ -446,7 +446,7 @@ func TestVersionsRestWhileTheCacheIsAway(t *testing.T) {
 		if asked := shared.gets.Load(); asked != versionFailures {
 			t.Errorf("asked %d times", asked)
 		}
-		time.Sleep(versionRest)
+		time.Sleep(breakFor)
 		_, _ = v.Get(t.Context(), 1)
 		if asked := shared.gets.Load(); asked != versionFailures+1 {
 			t.Errorf("asked %d times after the rest", asked)

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"backbeat/app/errs"
@@ -16,10 +15,8 @@ const (
 	versionLife = time.Hour
 	// versionTimeout bounds one reading; a read has a store to go to.
 	versionTimeout = 75 * time.Millisecond
-	// versionFailures in a row let readings rest for versionRest, so that a stalled
-	// Redis costs few of them their time.
+	// versionFailures in a row let readings rest.
 	versionFailures = 3
-	versionRest     = 500 * time.Millisecond
 )
 
 // Versions tell instances whether what they hold of something is still so. The
@@ -34,14 +31,13 @@ type Versions struct {
 	cache  Cache
 	prefix string
 	now    func() time.Time
-	// failed counts readings that failed, in a row; rests is until when none is
-	// tried, in Unix nanoseconds.
-	failed, rests atomic.Int64
+	// breaker is that of readings.
+	breaker Breaker
 }
 
 // NewVersions returns the versions whose keys begin with prefix.
 func NewVersions(cache Cache, prefix string, now func() time.Time) *Versions {
-	return &Versions{cache: cache, prefix: prefix, now: now}
+	return &Versions{cache: cache, prefix: prefix, now: now, breaker: Breaker{After: versionFailures}}
 }
 
 // Version names a state of something, to one process. The zero value names none.
@@ -54,7 +50,7 @@ func (v Version) Number() uint64 { return v.made }
 // there are none to be had: nothing that is held may be taken, nor what is read now
 // be held.
 func (v *Versions) Get(ctx context.Context, ids ...int64) ([]Version, error) {
-	if v.now().UnixNano() < v.rests.Load() {
+	if !v.breaker.Allows(v.now()) {
 		return nil, errs.New(errs.Unavailable, "")
 	}
 	bounded, cancel := context.WithTimeout(ctx, versionTimeout)
@@ -62,11 +58,10 @@ func (v *Versions) Get(ctx context.Context, ids ...int64) ([]Version, error) {
 	found, err := v.find(bounded, ids)
 	switch {
 	case err == nil:
-		v.failed.Store(0)
+		v.breaker.Succeeded()
 		return found, nil
-	case ctx.Err() == nil && v.failed.Add(1) >= versionFailures:
-		v.failed.Store(0)
-		v.rests.Store(v.now().Add(versionRest).UnixNano())
+	case ctx.Err() == nil:
+		v.breaker.Failed(v.now())
 	}
 	return nil, err
 }

@@ -2,6 +2,7 @@ package favorite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -13,8 +14,15 @@ import (
 	"backbeat/app/errs"
 )
 
-// redisBudget bounds one call, so that a stalled Redis delays a request no more.
-const redisBudget = 100 * time.Millisecond
+const (
+	// redisBudget bounds one call, so that a stalled Redis delays a request no more. A
+	// reading gets three quarters of it: less than a gateway's first try, which then
+	// still has what the rows say.
+	redisBudget = 100 * time.Millisecond
+	// redisFailures in a row let readings rest: more than there are of a Redis that is
+	// only late, since who does not read the entries sees nothing of likes on their way.
+	redisFailures = 8
+)
 
 // RedisPending is Pending on Redis, for instances that share it: a hash per user
 // holds the entries of a video under its id, newest first, each as
@@ -25,11 +33,16 @@ type RedisPending struct {
 	lapses *cache.Lapses
 	lives  lives
 	budget time.Duration
+	// reading is the breaker of readings.
+	reading cache.Breaker
 }
 
 // NewRedisPending returns the Pending on the server that client reaches.
 func NewRedisPending(client redis.UniversalClient) *RedisPending {
-	return &RedisPending{client, cache.WatchLapses(client), usualLives, redisBudget}
+	return &RedisPending{
+		client: client, lapses: cache.WatchLapses(client), lives: usualLives, budget: redisBudget,
+		reading: cache.Breaker{After: redisFailures},
+	}
 }
 
 // prelude is shared by the scripts. load drops what has expired; numbers are
@@ -271,7 +284,11 @@ func (r *RedisPending) settle(ctx context.Context, applied []write) error {
 // of reads the hashes in one round trip. The clock is read first, so that no entry
 // is taken for expired too early.
 func (r *RedisPending) of(ctx context.Context, users ...int64) ([]view, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.budget)
+	if !r.reading.Allows(time.Now()) {
+		return nil, errs.Wrap(errs.Unavailable, errors.New("Redis rests"), "reading pending likes of %d users", len(users))
+	}
+	caller := ctx
+	ctx, cancel := context.WithTimeout(ctx, r.budget*3/4)
 	defer cancel()
 	pipe := r.client.Pipeline()
 	clock := pipe.Time(ctx)
@@ -280,8 +297,12 @@ func (r *RedisPending) of(ctx context.Context, users ...int64) ([]view, error) {
 		hashes[i] = pipe.HGetAll(ctx, pendingKey(user))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
+		if !errors.Is(caller.Err(), context.Canceled) {
+			r.reading.Failed(time.Now())
+		}
 		return nil, errs.Wrap(errs.Unavailable, err, "reading pending likes of %d users", len(users))
 	}
+	r.reading.Succeeded()
 	now, epoch := clock.Val().UnixMilli(), r.lapses.Epoch()
 	views := make([]view, len(users))
 	for i, user := range users {

@@ -495,6 +495,35 @@ func TestPendingImplementationsAgree(t *testing.T) {
 	})
 }
 
+// While Redis stalls, few readings wait for it, and all read again soon after.
+func TestRedisPendingSparesReadingsTheWaiting(t *testing.T) {
+	server := harness.Redis(t)
+	p := hasty(t, server)
+	read := func() error { _, err := p.of(t.Context(), alice); return err }
+	harness.Eventually(t, 5*time.Second, read, "redis is used")
+	must(t, server.Pause())
+	waited := 0
+	for range 200 {
+		began := time.Now()
+		if err := read(); !errs.Is(err, errs.Unavailable) {
+			t.Errorf("a reading returned %v", err)
+		}
+		if time.Since(began) > redisBudget/2 {
+			waited++
+		}
+	}
+	if waited < redisFailures || waited > 2*redisFailures {
+		t.Errorf("%d of 200 readings waited, want %d and a few that look", waited, redisFailures)
+	}
+	must(t, server.Resume())
+	harness.Eventually(t, 5*time.Second, read, "redis is read again")
+	for range 2 {
+		if !p.reading.Allows(time.Now()) {
+			t.Error("Redis rests on")
+		}
+	}
+}
+
 // A stalled or dead Redis costs a call its budget and no more.
 func TestRedisPendingIsBoundedInTime(t *testing.T) {
 	server := harness.Redis(t)

@@ -22,7 +22,7 @@ type vitals struct {
 // examine reads a part's metrics. One that has no processor to spare may refuse to
 // show them for a while.
 func examine(ctx context.Context, part *local.Server) (v vitals, err error) {
-	err = within(ctx, 30*time.Second, func() (err error) {
+	err = within(ctx, 2*time.Minute, func() (err error) {
 		v, err = read(part)
 		return err
 	})

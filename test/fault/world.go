@@ -89,7 +89,7 @@ func newWorld(ctx context.Context, program, clip string, env []string, holds siz
 
 func newApp(base string) *harness.App {
 	return &harness.App{Base: base, HTTP: &http.Client{
-		Timeout:   15 * time.Second,
+		Timeout:   time.Minute,
 		Transport: &http.Transport{MaxIdleConnsPerHost: inFlight, IdleConnTimeout: 10 * time.Second},
 	}}
 }
