@@ -130,7 +130,7 @@ func (g *Gateway) loadVideos(ctx context.Context, ids []int64) (map[int64]*entit
 	for _, some := range batch.Split(ids) {
 		resp, err := g.rpc.videos.do(ctx, &video.BatchGetRequest{Ids: some})
 		if err != nil {
-			return found, err
+			return nil, err
 		}
 		for _, v := range resp.GetVideos() {
 			found[v.GetId()] = v
