@@ -285,7 +285,7 @@ func (r *RedisPending) settle(ctx context.Context, applied []write) error {
 // is taken for expired too early.
 func (r *RedisPending) of(ctx context.Context, users ...int64) ([]view, error) {
 	if !r.reading.Allows(time.Now()) {
-		return nil, errs.Wrap(errs.Unavailable, errors.New("Redis rests"), "reading pending likes of %d users", len(users))
+		return nil, errs.Wrap(errs.Unavailable, errors.New("redis rests"), "reading pending likes of %d users", len(users))
 	}
 	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, r.budget*3/4)
