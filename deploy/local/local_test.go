@@ -531,7 +531,7 @@ func writeRabbitMQ(ctx context.Context, s *local.Server) error {
 
 // declared waits until the declaration of a queue is on disk, which RabbitMQ 3.10
 // confirms some time before. It comes there in several writes, so they have to have
-// ended for a second too.
+// ended for three seconds too: a slow machine pauses between them.
 func declared(ctx context.Context, s *local.Server, queue string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -554,7 +554,7 @@ func declared(ctx context.Context, s *local.Server, queue string) error {
 		if !found || size != written {
 			written, ended = size, time.Now()
 		}
-		if time.Since(ended) >= time.Second {
+		if time.Since(ended) >= 3*time.Second {
 			return nil
 		}
 		select {
