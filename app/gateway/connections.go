@@ -133,6 +133,34 @@ func (c *connections) note(conn net.Conn, state http.ConnState) {
 	}
 }
 
+// asked waits, while ctx lasts, until no connection has a request that the server is
+// about to see: on a busy machine that may take it seconds, and closing the connection
+// would lose it.
+func (c *connections) asked(ctx context.Context) {
+	looks := time.NewTicker(20 * time.Millisecond)
+	defer looks.Stop()
+	for c.anyAsks() {
+		select {
+		case <-looks.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *connections) anyAsks() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, these := range []*list.List{c.strangers, c.quiet} {
+		for e := these.Front(); e != nil; e = e.Next() {
+			if readable(e.Value.(silent).conn) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // leave waits until every connection is closed or has been silent for a while.
 // Nothing new is asked over those that are busy now.
 func (c *connections) leave(while time.Duration) {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -223,6 +224,49 @@ func TestLeavingDoesNotWaitForTheLongSilent(t *testing.T) {
 		return nil
 	}, "silence")
 	c.open.leave(time.Minute)
+}
+
+// A request that has arrived and that nobody has read yet keeps the end waiting, for as
+// long as there is.
+func TestTheEndWaitsForRequestsOnTheirWay(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	c := newConnections(10)
+	c.asked(t.Context()) // nobody is there
+	client := dial(t, listener.Addr())
+	server, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	c.accept(t.Context(), server)
+	c.asked(t.Context()) // nothing is asked
+	if _, err := client.Write([]byte("G")); err != nil {
+		t.Fatal(err)
+	}
+	for !readable(server) {
+		runtime.Gosched()
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	c.asked(ended) // no time is left
+	waited := make(chan struct{})
+	go func() {
+		defer close(waited)
+		c.asked(t.Context())
+	}()
+	select {
+	case <-waited:
+		t.Error("the end does not wait")
+	case <-time.After(100 * time.Millisecond):
+	}
+	if _, err := io.ReadFull(server, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	<-waited
 }
 
 func TestMostConnections(t *testing.T) {

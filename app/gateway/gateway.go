@@ -200,6 +200,7 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
 	open.leave(farewell)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.HTTP.Drain)
 	defer cancel()
+	open.asked(drain)
 	err := server.Shutdown(drain)
 	if err != nil {
 		g.log.Warn("requests were cut off", "error", err)
