@@ -81,7 +81,7 @@ func (g *Gateway) loadFeeds(ctx context.Context, keys []feedKey) (map[feedKey]*p
 }
 
 // loadLists asks for the newest videos before each of the times.
-func (g *Gateway) loadLists(ctx context.Context, before []int64) (map[int64][]*entity.Video, error) {
+func (g *Gateway) loadLists(ctx context.Context, before []int64) (map[int64]*video.FeedResponse, error) {
 	found, faults := make([]*video.FeedResponse, len(before)), make([]error, len(before))
 	tasks := make([]func() error, len(before))
 	for i, at := range before {
@@ -94,13 +94,13 @@ func (g *Gateway) loadLists(ctx context.Context, before []int64) (map[int64][]*e
 		}
 	}
 	_ = together(tasks...)
-	lists := make(map[int64][]*entity.Video, len(before))
+	lists := make(map[int64]*video.FeedResponse, len(before))
 	for i, at := range before {
 		if found[i] == nil {
 			continue
 		}
-		lists[at] = found[i].GetVideos()
-		for _, v := range lists[at] {
+		lists[at] = found[i]
+		for _, v := range found[i].GetVideos() {
 			if v.GetState() == entity.Video_PUBLISHED {
 				g.held.videos.Put(v.GetId(), v)
 			}
@@ -115,10 +115,10 @@ func (g *Gateway) makeFeed(ctx context.Context, key feedKey) (*page, error) {
 	q := &request{now: g.now(), links: key.links, missing: &parts{}, forAll: true}
 	lists, err := g.held.lists.Get(ctx, key.before)
 	q.missing.take(err)
-	videos := lists[0]
-	if videos == nil && err != nil {
+	if lists[0] == nil {
 		return nil, err
 	}
+	videos := lists[0].GetVideos()
 	newest, next := int64(0), q.now.UnixMilli()
 	if n := len(videos); n > 0 {
 		newest, next = videos[0].GetPublishedAt(), videos[n-1].GetPublishedAt()

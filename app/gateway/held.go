@@ -78,7 +78,7 @@ type holdings struct {
 	pageCounts atomic.Int64
 	// lists are videos of the feed before a time. They spare the service being asked
 	// again for a page that was slow, or lacks a part, and is made anew.
-	lists    *cache.Held[int64, []*entity.Video]
+	lists    *cache.Held[int64, *video.FeedResponse]
 	feeds    *cache.Held[feedKey, *page]
 	comments *cache.Held[commentsKey, *page]
 	// tokens are sessions by the token that proves them.

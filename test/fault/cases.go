@@ -124,7 +124,7 @@ func cases() []faultCase {
 		{
 			name: "soak", fault: "none, 20 minutes", apart: true,
 			promise: "heap, goroutines and descriptors do not grow",
-			mix:     mixed, rate: 500, drain: 30 * time.Second, // half of what two cores do
+			mix:     mixed, rate: 500, drain: 30 * time.Second, // about half of the peak that overload prints
 			play: soak, excuse: rarely,
 		},
 	}
