@@ -1,6 +1,8 @@
 package cache
 
 import (
+	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 )
@@ -20,7 +22,7 @@ type Breaker struct {
 	rests atomic.Int64
 }
 
-// Allows reports whether to call the server now. Who does has to say what came of it.
+// Allows reports whether to call the server now. Who does says what came of it.
 func (b *Breaker) Allows(now time.Time) bool {
 	rests := b.rests.Load()
 	return rests == 0 || now.UnixNano() >= rests && b.rests.CompareAndSwap(rests, now.Add(breakFor).UnixNano())
@@ -36,9 +38,10 @@ func (b *Breaker) Succeeded() {
 	}
 }
 
-// Failed counts a failure; a caller who left is none.
-func (b *Breaker) Failed(now time.Time) {
-	if b.failed.Add(1) >= b.After {
+// Failed counts a failure. That the caller, whose context it is, has left is none; that
+// it could wait no longer is.
+func (b *Breaker) Failed(caller context.Context, now time.Time) {
+	if !errors.Is(caller.Err(), context.Canceled) && b.failed.Add(1) >= b.After {
 		b.rests.Store(now.Add(breakFor).UnixNano())
 	}
 }

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,10 +12,14 @@ func TestBreaker(t *testing.T) {
 	const ms = time.Millisecond
 	type step struct {
 		after  time.Duration
-		does   string // "fails", "succeeds", or what asking whether to call returns
+		does   string
 		result bool
 	}
-	asks, fails, succeeds := "asks", "fails", "succeeds"
+	asks, fails, leaves, late, succeeds := "asks", "fails", "leaves", "is late", "succeeds"
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	over, end := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer end()
 	for _, row := range []struct {
 		name  string
 		steps []step
@@ -23,6 +28,8 @@ func TestBreaker(t *testing.T) {
 		{"too few failures", []step{{0, fails, false}, {0, fails, false}, {0, asks, true}}},
 		{"failures not in a row", []step{{0, fails, false}, {0, fails, false}, {0, succeeds, false}, {0, fails, false}, {0, fails, false}, {0, asks, true}}},
 		{"failures in a row", []step{{0, fails, false}, {0, fails, false}, {0, fails, false}, {0, asks, false}, {breakFor - 1, asks, false}}},
+		{"callers who left", []step{{0, leaves, false}, {0, leaves, false}, {0, leaves, false}, {0, asks, true}}},
+		{"callers who could wait no longer", []step{{0, late, false}, {0, late, false}, {0, late, false}, {0, asks, false}}},
 		{"one after the rest", []step{{0, fails, false}, {0, fails, false}, {0, fails, false}, {breakFor, asks, true}, {0, asks, false}, {100 * ms, asks, false}}},
 		{"that one fails", []step{{0, fails, false}, {0, fails, false}, {0, fails, false}, {breakFor, asks, true}, {100 * ms, fails, false},
 			{breakFor - 1, asks, false}, {1, asks, true}, {0, asks, false}}},
@@ -37,7 +44,11 @@ func TestBreaker(t *testing.T) {
 				now = now.Add(s.after)
 				switch s.does {
 				case fails:
-					b.Failed(now)
+					b.Failed(t.Context(), now)
+				case leaves:
+					b.Failed(left, now)
+				case late:
+					b.Failed(over, now)
 				case succeeds:
 					b.Succeeded()
 				default:
@@ -52,7 +63,7 @@ func TestBreaker(t *testing.T) {
 
 func TestBreakerAllowsOneOfManyAfterTheRest(t *testing.T) {
 	b, now := Breaker{}, time.Unix(1000, 0)
-	b.Failed(now)
+	b.Failed(t.Context(), now)
 	var allowed atomic.Int64
 	var group sync.WaitGroup
 	for range 64 {

@@ -56,14 +56,12 @@ func (v *Versions) Get(ctx context.Context, ids ...int64) ([]Version, error) {
 	bounded, cancel := context.WithTimeout(ctx, versionTimeout)
 	defer cancel()
 	found, err := v.find(bounded, ids)
-	switch {
-	case err == nil:
-		v.breaker.Succeeded()
-		return found, nil
-	case ctx.Err() == nil:
-		v.breaker.Failed(v.now())
+	if err != nil {
+		v.breaker.Failed(ctx, v.now())
+		return nil, err
 	}
-	return nil, err
+	v.breaker.Succeeded()
+	return found, nil
 }
 
 // find reads versions, or makes them, which is before the data are read. Two who

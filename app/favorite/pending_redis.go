@@ -297,9 +297,7 @@ func (r *RedisPending) of(ctx context.Context, users ...int64) ([]view, error) {
 		hashes[i] = pipe.HGetAll(ctx, pendingKey(user))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		if !errors.Is(caller.Err(), context.Canceled) {
-			r.reading.Failed(time.Now())
-		}
+		r.reading.Failed(caller, time.Now())
 		return nil, errs.Wrap(errs.Unavailable, err, "reading pending likes of %d users", len(users))
 	}
 	r.reading.Succeeded()
