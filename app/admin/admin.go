@@ -44,8 +44,9 @@ func NewMetrics() *prometheus.Registry {
 	return metrics
 }
 
-// scrapeWithin bounds a scrape beyond what its collectors bound themselves.
-const scrapeWithin = 5 * time.Second
+// scrapeWithin bounds a scrape beyond what its collectors bound themselves: it is what
+// Prometheus waits by default.
+const scrapeWithin = 10 * time.Second
 
 // Handler answers all of the above. What one collector can't tell leaves the others'
 // metrics as they are.

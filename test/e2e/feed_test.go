@@ -68,7 +68,7 @@ func TestWalkingTheFeed(t *testing.T) {
 		for i := range uploads - 2 {
 			w.Publish(t, author, clip, fmt.Sprintf("第%d集", i))
 		}
-		harness.Eventually(t, 3*time.Minute, func() error {
+		harness.Eventually(t, 10*time.Minute, func() error { // ffmpeg gives way to everybody
 			if n := len(w.works(t, harness.Account{}, author.ID)); n < uploads-1 {
 				return fmt.Errorf("%d of %d are published", n, uploads-1)
 			}

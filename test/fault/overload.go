@@ -36,19 +36,19 @@ func overload(ctx context.Context, r *run, _ int) (err error) {
 	}
 	defer crowd.disperse()
 	circuits := r.opened()
-	var early, late vitals
+	var early, late, descriptors int
 	err = r.during("overload", func() (err error) {
 		r.samples, err = r.driveWhile(ctx, mixed, 2*peak, func() (err error) {
 			if err := r.hold(ctx, 20*time.Second); err != nil {
 				return err
 			}
-			if early, err = examine(ctx, r.gateway()); err != nil {
+			if early, _, err = r.footprint(); err != nil {
 				return err
 			}
 			if err := r.hold(ctx, 40*time.Second); err != nil {
 				return err
 			}
-			late, err = examine(ctx, r.gateway())
+			late, descriptors, err = r.footprint()
 			return err
 		})
 		return err
@@ -63,7 +63,7 @@ func overload(ctx context.Context, r *run, _ int) (err error) {
 	opened := r.opened() - circuits
 	r.notes = append(r.notes, fmt.Sprintf("peak %d/s; at twice that %.0f/s served (%.0f %%), p99 %v; %d refused, p50 %v, p99 %v; %d circuits opened; gateway %d MB after a third, %d MB at the end, %d descriptors",
 		peak, float64(good)/lasted, 100*share, quantile(those(r.samples, served), 0.99), len(turnedAway), quantile(turnedAway, 0.5), quantile(turnedAway, 0.99),
-		opened, early.resident>>20, late.resident>>20, late.descriptors))
+		opened, early>>20, late>>20, descriptors))
 	if r.scale.patient {
 		return r.recovered(ctx, peak)
 	}
@@ -77,8 +77,8 @@ func overload(ctx context.Context, r *run, _ int) (err error) {
 	if p50 := quantile(turnedAway, 0.5); p50 > 250*time.Millisecond {
 		faults = append(faults, fmt.Errorf("half of the refusals took %v or more", p50))
 	}
-	if late.resident > early.resident*5/4+64<<20 {
-		faults = append(faults, fmt.Errorf("the gateway grew from %d to %d MB", early.resident>>20, late.resident>>20))
+	if late > early*5/4+64<<20 {
+		faults = append(faults, fmt.Errorf("the gateway grew from %d to %d MB", early>>20, late>>20))
 	}
 	return errors.Join(append(faults, r.recovered(ctx, peak))...)
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/procfs"
+
 	"backbeat/deploy/local"
 )
 
@@ -19,8 +21,22 @@ type vitals struct {
 	heap, resident int
 }
 
-// examine reads a part's metrics. One that has no processor to spare may refuse to
-// show them for a while.
+// footprint looks at the gateway from outside: one that has no processor to spare
+// may not show its metrics for minutes.
+func (r *run) footprint() (resident, descriptors int, err error) {
+	process, err := procfs.NewProc(r.gateway().PIDs()[0])
+	if err != nil {
+		return 0, 0, err
+	}
+	stat, err := process.Stat()
+	if err != nil {
+		return 0, 0, err
+	}
+	descriptors, err = process.FileDescriptorsLen()
+	return stat.ResidentMemory(), descriptors, err
+}
+
+// examine reads a part's metrics. A busy one may refuse to show them for a while.
 func examine(ctx context.Context, part *local.Server) (v vitals, err error) {
 	err = within(ctx, 2*time.Minute, func() (err error) {
 		v, err = read(part)

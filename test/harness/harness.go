@@ -31,19 +31,20 @@ func FreePort(tb testing.TB) int {
 }
 
 // Eventually calls probe until it returns nil and fails the test with its last
-// error if it hasn't after within. What is a phrase for that message.
+// error if it hasn't after within. What is a phrase for that message. The longer it
+// waits the less often it looks: on a busy machine looking delays what it waits for.
 func Eventually(tb testing.TB, within time.Duration, probe func() error, what string) {
 	tb.Helper()
-	deadline := time.Now().Add(within)
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+	for began := time.Now(); ; {
 		err := probe()
 		if err == nil {
 			return
 		}
-		if time.Now().After(deadline) {
+		waited := time.Since(began)
+		if waited > within {
 			tb.Fatalf("%s: not within %v: %v", what, within, err)
 		}
-		time.Sleep(pause)
+		time.Sleep(min(max(waited/8, time.Millisecond), time.Second))
 	}
 }
 
