@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,4 +128,38 @@ func TestConcurrencyRecovers(t *testing.T) {
 			t.Errorf("two seconds after the last slow answer %v are let in, want %v", a.limit, a.start)
 		}
 	})
+}
+
+func TestPagesTellHowQuickTheMachineIs(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		method  string
+		missing []string
+		tells   bool
+	}{
+		{"a whole page", http.MethodGet, nil, true},
+		{"one that waited for a sick part", http.MethodGet, []string{"favorite"}, false},
+		{"one whose parts are all late", http.MethodGet, []string{"comment", "favorite"}, true},
+		{"a write", http.MethodPost, nil, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := &Gateway{concurrency: newConcurrency(2000, time.Now), metrics: newInstruments(nil, nil)}
+				before := g.concurrency.current()
+				q := &request{missing: &parts{}}
+				leave, err := g.admit(&route{method: row.method}, q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, part := range row.missing {
+					q.missing.add(part)
+				}
+				time.Sleep(slowAnswer + 1)
+				leave()
+				if told := g.concurrency.current() < before; told != row.tells {
+					t.Errorf("%v were let in before, %v after", before, g.concurrency.current())
+				}
+			})
+		})
+	}
 }

@@ -154,8 +154,9 @@ func (g *Gateway) answer(rec *recorder, r *http.Request, rt *route, q *request) 
 	return rt.handle(g, r.Context(), q)
 }
 
-// admit lets a request in, and returns what it does when it is answered. Only whole
-// pages tell how quick the machine is: others wait for something that is sick.
+// admit lets a request in, and returns what it does when it is answered. How long a
+// page took tells how quick the machine is, unless it lacks one part: then it waited for
+// something that is sick. When several are late at once, it is the machine.
 func (g *Gateway) admit(rt *route, q *request) (leave func(), err error) {
 	if rt.load == hashing {
 		select {
@@ -171,7 +172,7 @@ func (g *Gateway) admit(rt *route, q *request) (leave func(), err error) {
 	begun := time.Now()
 	return func() {
 		took := time.Since(begun)
-		if rt.method != http.MethodGet || q.missing.String() != "" {
+		if rt.method != http.MethodGet || len(q.missing.list()) == 1 {
 			took = 0
 		}
 		g.concurrency.leave(took)
