@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 // tick is the kernel's unit of CPU time in /proc.
@@ -131,17 +133,12 @@ func machine() (time.Duration, error) {
 
 // memory returns how much of a process lies in memory, in MiB.
 func memory(pid int) (int, error) {
-	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	process, err := procfs.NewProc(pid)
 	if err != nil {
 		return 0, err
 	}
-	for line := range strings.Lines(string(content)) {
-		if value, found := strings.CutPrefix(line, "VmRSS:"); found {
-			kilobytes, err := strconv.Atoi(strings.Fields(value)[0])
-			return kilobytes >> 10, err
-		}
-	}
-	return 0, fmt.Errorf("process %d has no memory", pid)
+	stat, err := process.Stat()
+	return stat.ResidentMemory() >> 20, err
 }
 
 // own returns what this process has spent.

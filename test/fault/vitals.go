@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -22,9 +23,13 @@ type vitals struct {
 }
 
 // footprint looks at the gateway from outside: one that has no processor to spare
-// may not show its metrics for minutes.
+// may not show its metrics for minutes. Resident is in bytes.
 func (r *run) footprint() (resident, descriptors int, err error) {
-	process, err := procfs.NewProc(r.gateway().PIDs()[0])
+	pids := r.gateway().PIDs()
+	if len(pids) == 0 {
+		return 0, 0, errors.New("the gateway has ended")
+	}
+	process, err := procfs.NewProc(pids[0])
 	if err != nil {
 		return 0, 0, err
 	}

@@ -44,7 +44,7 @@ func Eventually(tb testing.TB, within time.Duration, probe func() error, what st
 		if waited > within {
 			tb.Fatalf("%s: not within %v: %v", what, within, err)
 		}
-		time.Sleep(min(max(waited/8, time.Millisecond), time.Second))
+		time.Sleep(min(max(waited/8, time.Millisecond), 250*time.Millisecond)) // what lasts a moment is seen
 	}
 }
 
