@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"container/list"
+	"context"
 	"runtime"
 	"sync"
 	"time"
@@ -12,56 +14,126 @@ const (
 	// slowAnswer is well below rpc.read_budget: were it longer, parts of a page would
 	// time out, and circuits open, before fewer requests were let in.
 	slowAnswer = 100 * time.Millisecond
-	// adaptEvery is how often the limit may take a step of shrink.
-	adaptEvery = 50 * time.Millisecond
-	shrink     = 0.9
-	// calmFor is how long no answer may have been slow before the limit takes back what
-	// it gave up: under overload some are quick.
+	// slowShare of the answers have to be slow before fewer requests are let in: a few
+	// always are, and they say nothing.
+	slowShare = 0.2
+	// adaptEvery is how often the limit may take a step of shrink, if there were
+	// enoughAnswers to judge by.
+	adaptEvery    = 50 * time.Millisecond
+	enoughAnswers = 10
+	shrink        = 0.85
+	// calmFor is how long answers have to be quick before the limit takes back what
+	// it gave up: under overload some are, for a moment.
 	calmFor = time.Second
-	// leastPerCore requests are always let in: pages that wait for a sick part take
-	// long and cost nothing.
-	leastPerCore = 32
+	// startPerCore requests are let in before anything is known of the machine, and
+	// leastPerCore always: some wait for a sick part, which takes long and costs nothing.
+	startPerCore = 64
+	leastPerCore = 16
+	// lineWait is when a request gives up waiting in the line, and lineFull how long the
+	// first of it may have waited before nobody can join it any more. A line lets all of
+	// many clients that ask at once have their turn, as the threads of a load test do;
+	// beyond it an answer would come too late to be of use.
+	lineWait = 600 * time.Millisecond
+	lineFull = 400 * time.Millisecond
+	// turnedAway is when those hear it who found the line full: clients that ask again
+	// at once, by the thousand, would leave no time to answer the others.
+	turnedAway = 100 * time.Millisecond
 )
 
 // concurrency bounds the requests in progress by what the machine can take just now.
-// It lets in more while answers are quick, up to a fixed most, and fewer once they
+// It lets in more while answers are quick, up to a fixed most, and fewer once too many
 // take longer than a moment: what is let in beyond that only makes all wait, until
 // nothing is answered in time. What it gave up in a bad moment it takes back when
 // answers have been quick for a while, or the next one would begin with nothing to
-// spare. It is safe for concurrent use.
+// spare. Who is not let in waits in a line, first come, first served, unless it has
+// grown too long. It is safe for concurrent use.
 type concurrency struct {
 	now func() time.Time
+	// refusal is what those get who find no room.
+	refusal error
 
 	mu                 sync.Mutex
 	least, start, most float64
 	limit              float64
 	inside             int
-	// stepped is when the limit took its last step, slow when an answer was slow.
-	stepped, slow time.Time
+	line               list.List // of *waiter
+	// answers and late, of them, came since the limit was last looked at.
+	answers, late float64
+	// looked is when the limit was last looked at, slow when too many were late.
+	looked, slow time.Time
 }
 
+// waiter is a request in the line.
+type waiter struct {
+	since time.Time
+	// in is closed when it is let in.
+	in chan struct{}
+}
+
+// newConcurrency lets in most requests or fewer, by how long they take.
 func newConcurrency(most int, now func() time.Time) *concurrency {
-	least := min(float64(most), float64(leastPerCore*runtime.GOMAXPROCS(0)))
-	start := min(float64(most), 4*least)
-	return &concurrency{now: now, least: least, start: start, most: float64(most), limit: start}
+	cores := float64(runtime.GOMAXPROCS(0))
+	a := fixedConcurrency(most, "", now)
+	a.least, a.start = min(a.most, leastPerCore*cores), min(a.most, startPerCore*cores)
+	a.limit = a.start
+	return a
 }
 
-// enter lets a request in, or refuses it with Exhausted.
-func (a *concurrency) enter() error {
+// fixedConcurrency lets in as many requests however long they take. Text is what it
+// refuses with.
+func fixedConcurrency(limit int, text string, now func() time.Time) *concurrency {
+	n := float64(limit)
+	return &concurrency{now: now, refusal: errs.New(errs.Exhausted, text), least: n, start: n, most: n, limit: n}
+}
+
+// enter lets a request in, at once or after it waited in the line, or refuses it
+// with Exhausted. Whoever leaves meanwhile gets Unavailable.
+func (a *concurrency) enter(ctx context.Context) error {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if float64(a.inside) >= a.limit {
-		return errs.New(errs.Exhausted, "")
+	first := a.line.Front()
+	if first == nil && float64(a.inside) < a.limit {
+		a.inside++
+		a.mu.Unlock()
+		return nil
 	}
-	a.inside++
-	return nil
-}
-
-// current returns how many requests are let in.
-func (a *concurrency) current() float64 {
+	w := &waiter{since: a.now(), in: make(chan struct{})}
+	if first != nil && w.since.Sub(first.Value.(*waiter).since) > lineFull {
+		a.mu.Unlock()
+		return a.await(ctx, w, turnedAway)
+	}
+	place := a.line.PushBack(w)
+	a.mu.Unlock()
+	err := a.await(ctx, w, lineWait)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.limit
+	select {
+	case <-w.in: // let in at the last moment
+		return nil
+	default:
+		a.line.Remove(place)
+		return err
+	}
+}
+
+// await returns nil once w is let in, or its refusal when its patience is at an end.
+func (a *concurrency) await(ctx context.Context, w *waiter, patience time.Duration) error {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-w.in:
+		return nil
+	case <-timer.C:
+		return a.refusal
+	case <-ctx.Done():
+		return errs.Wrap(errs.Unavailable, ctx.Err(), "waiting to be let in")
+	}
+}
+
+// bounds returns how many requests are let in, and how many wait.
+func (a *concurrency) bounds() (limit float64, waiting int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.limit, a.line.Len()
 }
 
 // leave ends a request. Took is how long its answer took, 0 if that says nothing
@@ -69,24 +141,33 @@ func (a *concurrency) current() float64 {
 func (a *concurrency) leave(took time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	full := float64(a.inside) >= a.limit/2
+	if took > 0 {
+		a.adapt(took)
+	}
 	a.inside--
-	switch {
-	case took > slowAnswer:
-		a.slow = a.now()
-		a.step(a.slow, max(a.least, a.limit*shrink))
-	case took > 0 && full:
-		a.limit = min(a.most, a.limit+1/a.limit) // by one in the time that all inside take
-	case took > 0 && a.limit < a.start:
-		if now := a.now(); now.Sub(a.slow) >= calmFor {
-			a.step(now, min(a.start, a.limit/shrink))
-		}
+	for first := a.line.Front(); first != nil && float64(a.inside) < a.limit; first = a.line.Front() {
+		a.inside++
+		close(a.line.Remove(first).(*waiter).in)
 	}
 }
 
-// step moves the limit, if it was not moved a moment ago.
-func (a *concurrency) step(now time.Time, to float64) {
-	if now.Sub(a.stepped) >= adaptEvery {
-		a.limit, a.stepped = to, now
+// adapt learns from an answer.
+func (a *concurrency) adapt(took time.Duration) {
+	a.answers++
+	if took > slowAnswer {
+		a.late++
+	} else if float64(a.inside) >= a.limit/2 {
+		a.limit = min(a.most, a.limit+1/a.limit) // by one in the time that all inside take
 	}
+	now := a.now()
+	if a.answers < enoughAnswers || now.Sub(a.looked) < adaptEvery {
+		return
+	}
+	switch {
+	case a.late > a.answers*slowShare:
+		a.limit, a.slow = max(a.least, a.limit*shrink), now
+	case a.limit < a.start && now.Sub(a.slow) >= calmFor:
+		a.limit = min(a.start, a.limit/shrink)
+	}
+	a.looked, a.answers, a.late = now, 0, 0
 }

@@ -1,7 +1,11 @@
 package gateway
 
 import (
+	"context"
+	"math/rand/v2"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,19 +13,15 @@ import (
 	"backbeat/app/errs"
 )
 
-// fill lets requests in until one is refused, and returns how many.
+// fill lets requests in until the next would have to wait, and returns how many.
 func fill(t *testing.T, a *concurrency) (inside int) {
 	t.Helper()
-	for {
-		err := a.enter()
-		if errs.Is(err, errs.Exhausted) {
-			return inside
-		}
-		if err != nil {
+	for limit, _ := a.bounds(); float64(inside) < limit; inside++ {
+		if err := a.enter(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		inside++
 	}
+	return inside
 }
 
 func empty(a *concurrency, inside int, took time.Duration) {
@@ -30,17 +30,31 @@ func empty(a *concurrency, inside int, took time.Duration) {
 	}
 }
 
+// jam leaves no room in a, nor in its line: the first has waited for ages.
+func jam(a *concurrency) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for float64(a.inside) < a.limit {
+		a.inside++
+	}
+	a.line.PushBack(&waiter{in: make(chan struct{})})
+}
+
 func TestConcurrencyAdapts(t *testing.T) {
 	const most = 2000
 	for _, row := range []struct {
 		name string
 		took time.Duration
+		// late of ten answers took that long, the others a millisecond.
+		late int
 		// shrinks and grows say what a second of full load with such answers does.
 		shrinks, grows bool
 	}{
-		{"quick answers let more in", time.Millisecond, false, true},
-		{"slow answers let fewer in", slowAnswer + time.Millisecond, true, false},
-		{"what says nothing changes nothing", 0, false, false},
+		{"quick answers let more in", time.Millisecond, 10, false, true},
+		{"slow answers let fewer in", slowAnswer + time.Millisecond, 10, true, false},
+		{"as do many", slowAnswer + time.Millisecond, 3, true, false},
+		{"a few do not", slowAnswer + time.Millisecond, 1, false, true},
+		{"what says nothing changes nothing", 0, 10, false, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -49,8 +63,13 @@ func TestConcurrencyAdapts(t *testing.T) {
 				empty(a, first, 0)
 				for range 20 {
 					time.Sleep(adaptEvery)
-					n := fill(t, a)
-					empty(a, n, row.took)
+					for n := range fill(t, a) {
+						if n%10 < row.late {
+							a.leave(row.took)
+						} else {
+							a.leave(time.Millisecond)
+						}
+					}
 				}
 				last := fill(t, a)
 				if (last < first) != row.shrinks || (last > first) != row.grows {
@@ -83,7 +102,7 @@ func TestConcurrencyHasBounds(t *testing.T) {
 		b := newConcurrency(2000, time.Now)
 		before := b.limit
 		for range 10_000 {
-			if err := b.enter(); err != nil {
+			if err := b.enter(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			b.leave(time.Microsecond)
@@ -107,27 +126,123 @@ func TestConcurrencyRecovers(t *testing.T) {
 		// One answer after the other, never many at once.
 		answer := func(took time.Duration) {
 			time.Sleep(adaptEvery)
-			if err := a.enter(); err != nil {
+			if err := a.enter(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			a.leave(took)
 		}
-		for range 100 {
-			for range 10 {
+		for n := range 1000 {
+			if n%3 == 0 {
+				answer(time.Second)
+			} else {
 				answer(time.Millisecond)
 			}
-			answer(time.Second)
 		}
 		if a.limit != a.least {
 			t.Errorf("between slow answers %v are let in, want %v", a.limit, a.least)
 		}
-		for range 20 + int(calmFor/adaptEvery) {
+		for range 20*enoughAnswers + int(calmFor/adaptEvery) {
 			answer(time.Millisecond)
 		}
 		if a.limit != a.start {
-			t.Errorf("two seconds after the last slow answer %v are let in, want %v", a.limit, a.start)
+			t.Errorf("long after the last slow answer %v are let in, want %v", a.limit, a.start)
 		}
 	})
+}
+
+func TestLine(t *testing.T) {
+	const limit = 2
+	for _, row := range []struct {
+		name string
+		// waiting joined the line when the places were taken.
+		waiting int
+		// after is when the one in question comes, freed when places begin to be free
+		// again, one each millisecond, left when its client goes; 0 is never.
+		after, freed, left time.Duration
+		// letIn, or refused with the kind, after it took so long.
+		letIn bool
+		kind  errs.Kind
+		took  time.Duration
+	}{
+		{"let in when a place is free", 0, 0, 20 * time.Millisecond, 0, true, 0, 20 * time.Millisecond},
+		{"behind those who came before", 10, 0, 20 * time.Millisecond, 0, true, 0, 30 * time.Millisecond},
+		{"gives up", 0, 0, 0, 0, false, errs.Exhausted, lineWait},
+		{"its client leaves", 0, 0, 0, 30 * time.Millisecond, false, errs.Unavailable, 30 * time.Millisecond},
+		{"the first has waited long", 1, lineFull - time.Millisecond, 0, 0, false, errs.Exhausted, lineWait},
+		{"the first has waited too long", 1, lineFull + time.Millisecond, 0, 0, false, errs.Exhausted, turnedAway},
+		{"those who gave up are out of the way", 5, lineWait + time.Millisecond, lineWait + 20*time.Millisecond, 0, true, 0, 19 * time.Millisecond},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := fixedConcurrency(limit, "", time.Now)
+				fill(t, a)
+				var others sync.WaitGroup
+				defer others.Wait()
+				for range row.waiting {
+					others.Go(func() { _ = a.enter(t.Context()) })
+				}
+				synctest.Wait()
+				if row.freed > 0 {
+					others.Go(func() {
+						time.Sleep(row.freed)
+						for range row.waiting + 1 {
+							a.leave(0)
+							time.Sleep(time.Millisecond)
+						}
+					})
+				}
+				ctx, leave := context.WithCancel(t.Context())
+				defer leave()
+				time.Sleep(row.after)
+				came := time.Now()
+				if row.left > 0 {
+					time.AfterFunc(row.left, leave)
+				}
+				err := a.enter(ctx)
+				took := time.Since(came)
+				if (err == nil) != row.letIn || err != nil && errs.KindOf(err) != row.kind || took != row.took {
+					t.Errorf("after %v: %v; let in is to be %v, after %v", took, err, row.letIn, row.took)
+				}
+			})
+		})
+	}
+}
+
+// However requests come, leave and give up, no more are inside than may be, and
+// nobody waits beside a free place.
+func TestLineUnderConcurrency(t *testing.T) {
+	const limit, clients = 3, 64
+	a := fixedConcurrency(limit, "", time.Now)
+	var inside, most, in, out atomic.Int64
+	var all sync.WaitGroup
+	for range clients {
+		all.Go(func() {
+			for range 200 {
+				ctx, leave := context.WithTimeout(t.Context(), time.Duration(rand.IntN(300))*time.Microsecond)
+				if a.enter(ctx) != nil {
+					out.Add(1)
+				} else {
+					in.Add(1)
+					if n := inside.Add(1); n > most.Load() {
+						most.Store(n)
+					}
+					inside.Add(-1)
+					a.leave(0)
+				}
+				leave()
+			}
+		})
+	}
+	all.Wait()
+	if most.Load() > limit || in.Load() == 0 || out.Load() == 0 {
+		t.Errorf("%d inside of %d; %d were let in and %d gave up", most.Load(), limit, in.Load(), out.Load())
+	}
+	if _, waiting := a.bounds(); waiting != 0 || a.inside != 0 {
+		t.Errorf("%d wait and %d are inside when all have left", waiting, a.inside)
+	}
+	if n := fill(t, a); n != limit {
+		t.Errorf("%d places are left of %d", n, limit)
+	}
 }
 
 func TestPagesTellHowQuickTheMachineIs(t *testing.T) {
@@ -145,19 +260,21 @@ func TestPagesTellHowQuickTheMachineIs(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := &Gateway{concurrency: newConcurrency(2000, time.Now), metrics: newInstruments(nil, nil)}
-				before := g.concurrency.current()
-				q := &request{missing: &parts{}}
-				leave, err := g.admit(&route{method: row.method}, q)
-				if err != nil {
-					t.Fatal(err)
+				before, _ := g.concurrency.bounds()
+				for range enoughAnswers {
+					q := &request{missing: &parts{}}
+					leave, err := g.admit(t.Context(), &route{method: row.method}, q)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, part := range row.missing {
+						q.missing.add(part)
+					}
+					time.Sleep(slowAnswer + time.Millisecond)
+					leave()
 				}
-				for _, part := range row.missing {
-					q.missing.add(part)
-				}
-				time.Sleep(slowAnswer + 1)
-				leave()
-				if told := g.concurrency.current() < before; told != row.tells {
-					t.Errorf("%v were let in before, %v after", before, g.concurrency.current())
+				if after, _ := g.concurrency.bounds(); (after < before) != row.tells {
+					t.Errorf("%v were let in before, %v after", before, after)
 				}
 			})
 		})

@@ -37,8 +37,8 @@ const (
 	maxHeader = 64 << 10
 	// maxUploads bounds the uploads in progress; each may have a temporary file.
 	maxUploads = 64
-	// maxHashing bounds the requests that wait for a password to be hashed: they
-	// must be answered before those who wait give up.
+	// maxHashing bounds the requests that ask for a password to be hashed: they
+	// must be answered before those who asked give up.
 	maxHashing = 64
 	// commandShare is how much of the requests in progress one command may have.
 	commandShare = 4
@@ -96,8 +96,7 @@ type Gateway struct {
 	rpc     *commands
 	metrics *instruments
 	// concurrency and hashing let requests in, by their load.
-	concurrency *concurrency
-	hashing     chan struct{}
+	concurrency, hashing *concurrency
 	// registering is false while new accounts are refused.
 	registering atomic.Bool
 	// leaving is set when clients shall connect to another gateway.
@@ -124,7 +123,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		memory:      newMemory(),
 		journal:     deps.Journal,
 		concurrency: newConcurrency(cfg.Limits.Concurrency, deps.Now),
-		hashing:     make(chan struct{}, maxHashing),
+		hashing:     fixedConcurrency(maxHashing, "登录人数过多，请稍后再试", deps.Now),
 	}
 	if g.proxies, err = networks(cfg.HTTP.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("trusted proxies of the gateway: %w", err)
@@ -135,7 +134,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	if deps.Metrics != nil {
 		watchCircuits(deps.Metrics)
 	}
-	g.metrics = newInstruments(deps.Metrics, g.concurrency.current)
+	g.metrics = newInstruments(deps.Metrics, g.concurrency.bounds)
 	page := &heldPage{cache: deps.Cache, now: deps.Now, log: deps.Log}
 	g.rpc = newCommands(deps.Client, g.memory, page, max(1, cfg.Limits.Concurrency/commandShare), g.metrics, deps.Log)
 	g.held = g.newHoldings()

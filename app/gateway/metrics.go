@@ -37,13 +37,17 @@ type refusals struct {
 }
 
 // newInstruments registers what the gateway counts; to may be nil.
-func newInstruments(to prometheus.Registerer, limit func() float64) *instruments {
+func newInstruments(to prometheus.Registerer, bounds func() (limit float64, waiting int)) *instruments {
 	refused := metrics.Counters(to, "backbeat_gateway_refusals_total",
 		"Requests refused by a bound of the gateway: connection (too many), address, user, registration and login (rate limits), concurrency (the adaptive bound), hashing and upload (too many at once).", "reason")
 	metrics.Register(to, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "backbeat_gateway_concurrency_limit",
 		Help: "How many requests the adaptive bound lets in at present.",
-	}, limit))
+	}, func() float64 { limit, _ := bounds(); return limit }))
+	metrics.Register(to, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "backbeat_gateway_requests_waiting",
+		Help: "Requests in the line of those that the adaptive bound has not let in yet.",
+	}, func() float64 { _, waiting := bounds(); return float64(waiting) }))
 	return &instruments{
 		requests: metrics.NewDurations(to, "backbeat_gateway_request_duration_seconds",
 			"How long requests took, by pattern of the route, method, HTTP status and the status_code of the answer: 0 is a success, and what brings none.",

@@ -67,14 +67,11 @@ func TestMetrics(t *testing.T) {
 				w.ask(t, "POST", "/douyin/user/login/", 0, "username", "alice", "password", "secret")
 			}, map[string]float64{`backbeat_gateway_refusals_total{reason="login"}`: 0, `backbeat_gateway_refusals_total{reason="hashing"}`: 0}},
 		{"too many passwords", nil, func(t *testing.T, w *world) {
-			for range maxHashing {
-				w.hashing <- struct{}{}
-			}
+			jam(w.hashing)
 			w.ask(t, "POST", "/douyin/user/login/", 0, "username", "alice", "password", "secret")
 		}, map[string]float64{`backbeat_gateway_refusals_total{reason="hashing"}`: 1}},
 		{"too many at once", nil, func(t *testing.T, w *world) {
-			for w.concurrency.enter() == nil {
-			}
+			jam(w.concurrency)
 			w.ask(t, "GET", "/douyin/feed/", 0)
 		}, map[string]float64{`backbeat_gateway_refusals_total{reason="concurrency"}`: 1}},
 		{"a connection too many", nil, func(t *testing.T, w *world) {

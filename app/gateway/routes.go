@@ -28,7 +28,7 @@ type load int
 
 const (
 	light load = iota
-	// hashing takes 30 ms of a core and waits its turn for it.
+	// hashing takes 30 ms of a core and waits its turn for it, in a line of its own.
 	hashing
 	// uploading brings a file with the parameters. It is bounded by itself and takes
 	// as long as the client's network does.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -138,7 +139,7 @@ func (g *Gateway) answer(rec *recorder, r *http.Request, rt *route, q *request) 
 		if q.params, err = decode(rec.ResponseWriter, r); err != nil {
 			return nil, err
 		}
-		leave, err := g.admit(rt, q)
+		leave, err := g.admit(r.Context(), rt, q)
 		if err != nil {
 			return nil, err
 		}
@@ -154,19 +155,17 @@ func (g *Gateway) answer(rec *recorder, r *http.Request, rt *route, q *request) 
 	return rt.handle(g, r.Context(), q)
 }
 
-// admit lets a request in, and returns what it does when it is answered. How long a
+// admit lets a request in when its turn comes, and returns what it does when it is answered. How long a
 // page took tells how quick the machine is, unless it lacks one part: then it waited for
 // something that is sick. When several are late at once, it is the machine.
-func (g *Gateway) admit(rt *route, q *request) (leave func(), err error) {
+func (g *Gateway) admit(ctx context.Context, rt *route, q *request) (leave func(), err error) {
 	if rt.load == hashing {
-		select {
-		case g.hashing <- struct{}{}:
-			return func() { <-g.hashing }, nil
-		default:
-			return nil, counted(g.metrics.refusals.hashing, errs.New(errs.Exhausted, "登录人数过多，请稍后再试"))
+		if err := counted(g.metrics.refusals.hashing, g.hashing.enter(ctx)); err != nil {
+			return nil, err
 		}
+		return func() { g.hashing.leave(0) }, nil
 	}
-	if err := counted(g.metrics.refusals.concurrency, g.concurrency.enter()); err != nil {
+	if err := counted(g.metrics.refusals.concurrency, g.concurrency.enter(ctx)); err != nil {
 		return nil, err
 	}
 	begun := time.Now()

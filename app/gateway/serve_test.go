@@ -132,10 +132,8 @@ func TestPanicWithinAnAnswerCutsItOff(t *testing.T) {
 
 func TestOverloadIsRefused(t *testing.T) {
 	w := newWorld(t, func(c *Config, _ *Deps) { c.Limits.Concurrency = 2 })
-	fill(t, w.concurrency)
-	for range maxHashing {
-		w.hashing <- struct{}{}
-	}
+	jam(w.concurrency)
+	jam(w.hashing)
 	for _, rt := range routes() {
 		if rt.load == uploading {
 			continue
@@ -149,7 +147,8 @@ func TestOverloadIsRefused(t *testing.T) {
 	if n := w.services.count(""); n != 0 {
 		t.Errorf("%d calls under overload", n)
 	}
-	empty(w.concurrency, 1, 0)
+	w.concurrency.leave(0)
+	w.concurrency.leave(0)
 	for range 3 {
 		if got := w.ask(t, http.MethodGet, "/douyin/user/", bob); got.code() != 0 {
 			t.Errorf("with room again: %s", got.raw)
