@@ -224,7 +224,7 @@ type TLS struct {
 
 // Limits bound what strangers can ask for.
 type Limits struct {
-	// Concurrency bounds requests in progress in one gateway.
+	// Concurrency bounds the requests that one gateway works on at once.
 	Concurrency int `yaml:"concurrency"`
 	// Hashes bounds passwords hashed at once in one user service; 0 is one a core.
 	Hashes int `yaml:"hashes"`

@@ -95,7 +95,9 @@ var (
 )
 
 // derive has the child derive a key, or does so itself: when the child was lost, which
-// the next order replaces, and as long as it is late, since nobody lets it work.
+// the next order replaces, and as long as it is late, since nobody lets it work. Then
+// each order waits for it again: what is derived here is in everybody's way, and would
+// it follow at once, that would be what keeps the child from its turn.
 func (p *process) derive(o order) []byte {
 	key, err := p.ask(o)
 	switch {
@@ -119,7 +121,7 @@ func (p *process) ask(o order) ([]byte, error) {
 			if !alive {
 				return nil, errLost
 			}
-		default:
+		case <-time.After(p.patience):
 			return nil, errLate
 		}
 	}
