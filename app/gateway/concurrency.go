@@ -29,12 +29,13 @@ const (
 	// leastPerCore always: some wait for a sick part, which takes long and costs nothing.
 	startPerCore = 64
 	leastPerCore = 16
-	// lineWait is when a request gives up waiting in the line, and lineFull how long the
-	// first of it may have waited before nobody can join it any more. A line lets all of
-	// many clients that ask at once have their turn, as the threads of a load test do;
-	// beyond it an answer would come too late to be of use.
-	lineWait = 600 * time.Millisecond
-	lineFull = 400 * time.Millisecond
+	// lightLine and hashingLine are how long the first in the line may have waited
+	// before nobody can join it any more; half as long again, and who is in it gives up.
+	// A line lets all of many clients that ask at once have their turn, as the threads of
+	// a load test do; beyond it an answer would come too late to be of use. Whoever logs
+	// in waits longer: what comes first has no use without it.
+	lightLine   = 400 * time.Millisecond
+	hashingLine = 4 * time.Second
 	// turnedAway is when those hear it who found the line full: clients that ask again
 	// at once, by the thousand, would leave no time to answer the others.
 	turnedAway = 100 * time.Millisecond
@@ -51,6 +52,8 @@ type concurrency struct {
 	now func() time.Time
 	// refusal is what those get who find no room.
 	refusal error
+	// full is how long the first in the line may have waited.
+	full time.Duration
 
 	mu                 sync.Mutex
 	least, start, most float64
@@ -73,17 +76,17 @@ type waiter struct {
 // newConcurrency lets in most requests or fewer, by how long they take.
 func newConcurrency(most int, now func() time.Time) *concurrency {
 	cores := float64(runtime.GOMAXPROCS(0))
-	a := fixedConcurrency(most, "", now)
+	a := fixedConcurrency(most, lightLine, "", now)
 	a.least, a.start = min(a.most, leastPerCore*cores), min(a.most, startPerCore*cores)
 	a.limit = a.start
 	return a
 }
 
 // fixedConcurrency lets in as many requests however long they take. Text is what it
-// refuses with.
-func fixedConcurrency(limit int, text string, now func() time.Time) *concurrency {
+// refuses with when its line is full.
+func fixedConcurrency(limit int, full time.Duration, text string, now func() time.Time) *concurrency {
 	n := float64(limit)
-	return &concurrency{now: now, refusal: errs.New(errs.Exhausted, text), least: n, start: n, most: n, limit: n}
+	return &concurrency{now: now, refusal: errs.New(errs.Exhausted, text), full: full, least: n, start: n, most: n, limit: n}
 }
 
 // enter lets a request in, at once or after it waited in the line, or refuses it
@@ -97,13 +100,13 @@ func (a *concurrency) enter(ctx context.Context) error {
 		return nil
 	}
 	w := &waiter{since: a.now(), in: make(chan struct{})}
-	if first != nil && w.since.Sub(first.Value.(*waiter).since) > lineFull {
+	if first != nil && w.since.Sub(first.Value.(*waiter).since) > a.full {
 		a.mu.Unlock()
 		return a.await(ctx, w, turnedAway)
 	}
 	place := a.line.PushBack(w)
 	a.mu.Unlock()
-	err := a.await(ctx, w, lineWait)
+	err := a.await(ctx, w, a.full*3/2)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	select {

@@ -151,7 +151,7 @@ func TestConcurrencyRecovers(t *testing.T) {
 }
 
 func TestLine(t *testing.T) {
-	const limit = 2
+	const limit, full = 2, time.Second
 	for _, row := range []struct {
 		name string
 		// waiting joined the line when the places were taken.
@@ -166,15 +166,15 @@ func TestLine(t *testing.T) {
 	}{
 		{"let in when a place is free", 0, 0, 20 * time.Millisecond, 0, true, 0, 20 * time.Millisecond},
 		{"behind those who came before", 10, 0, 20 * time.Millisecond, 0, true, 0, 30 * time.Millisecond},
-		{"gives up", 0, 0, 0, 0, false, errs.Exhausted, lineWait},
+		{"gives up", 0, 0, 0, 0, false, errs.Exhausted, full * 3 / 2},
 		{"its client leaves", 0, 0, 0, 30 * time.Millisecond, false, errs.Unavailable, 30 * time.Millisecond},
-		{"the first has waited long", 1, lineFull - time.Millisecond, 0, 0, false, errs.Exhausted, lineWait},
-		{"the first has waited too long", 1, lineFull + time.Millisecond, 0, 0, false, errs.Exhausted, turnedAway},
-		{"those who gave up are out of the way", 5, lineWait + time.Millisecond, lineWait + 20*time.Millisecond, 0, true, 0, 19 * time.Millisecond},
+		{"the first has waited long", 1, full - time.Millisecond, 0, 0, false, errs.Exhausted, full * 3 / 2},
+		{"the first has waited too long", 1, full + time.Millisecond, 0, 0, false, errs.Exhausted, turnedAway},
+		{"those who gave up are out of the way", 5, full*3/2 + time.Millisecond, full*3/2 + 20*time.Millisecond, 0, true, 0, 19 * time.Millisecond},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := fixedConcurrency(limit, "", time.Now)
+				a := fixedConcurrency(limit, full, "", time.Now)
 				fill(t, a)
 				var others sync.WaitGroup
 				defer others.Wait()
@@ -211,8 +211,8 @@ func TestLine(t *testing.T) {
 // However requests come, leave and give up, no more are inside than may be, and
 // nobody waits beside a free place.
 func TestLineUnderConcurrency(t *testing.T) {
-	const limit, clients = 3, 64
-	a := fixedConcurrency(limit, "", time.Now)
+	const limit, clients, full = 3, 64, time.Second
+	a := fixedConcurrency(limit, full, "", time.Now)
 	var inside, most, in, out atomic.Int64
 	var all sync.WaitGroup
 	for range clients {

@@ -123,7 +123,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		memory:      newMemory(),
 		journal:     deps.Journal,
 		concurrency: newConcurrency(cfg.Limits.Concurrency, deps.Now),
-		hashing:     fixedConcurrency(maxHashing, "登录人数过多，请稍后再试", deps.Now),
+		hashing:     fixedConcurrency(maxHashing, hashingLine, "登录人数过多，请稍后再试", deps.Now),
 	}
 	if g.proxies, err = networks(cfg.HTTP.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("trusted proxies of the gateway: %w", err)

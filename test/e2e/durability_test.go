@@ -47,7 +47,7 @@ func (l *ledger) work(title string) {
 // acknowledged upload is published once.
 func (l *ledger) check(t *testing.T, app *harness.App, users []harness.Account, videos []harness.Video, author harness.Account) {
 	t.Helper()
-	harness.Eventually(t, 2*time.Minute, func() error {
+	harness.Eventually(t, 10*time.Minute, func() error { // ffmpeg gives way to everybody
 		rows := map[int64]int64{}
 		for _, user := range users {
 			list := app.Get(t, "/douyin/favorite/list/", "user_id", user.ID, "token", user.Token).VideoList

@@ -138,8 +138,11 @@ func (w *world) meet(ctx context.Context, holds size) error {
 	w.author, w.users = w.users[0], w.users[1:]
 	made := map[int64]bool{}
 	for next := ""; ; {
-		page, err := w.get("/douyin/feed/", "latest_time", next)
-		if err != nil {
+		var page harness.Answer
+		if err := within(ctx, 30*time.Second, func() (err error) { // cold, a page may lack parts
+			page, err = w.get("/douyin/feed/", "latest_time", next)
+			return err
+		}); err != nil {
 			return err
 		}
 		if len(page.VideoList) == 0 {
