@@ -30,12 +30,15 @@ const (
 	startPerCore = 64
 	leastPerCore = 16
 	// lightLine and hashingLine are how long the first in the line may have waited
-	// before nobody can join it any more; half as long again, and who is in it gives up.
-	// A line lets all of many clients that ask at once have their turn, as the threads of
-	// a load test do; beyond it an answer would come too late to be of use. Whoever logs
-	// in waits longer: what comes first has no use without it.
+	// before nobody can join it any more; half as long again and stall, and who is in it
+	// gives up. A line lets all of many clients that ask at once have their turn, as the
+	// threads of a load test do; beyond it an answer would come too late to be of use.
+	// Whoever logs in waits longer: nothing else is of use without it.
 	lightLine   = 400 * time.Millisecond
 	hashingLine = 4 * time.Second
+	// stall is for how long anybody can join a line that has just formed: the whole
+	// machine may stand still for a moment, and then there is no overload.
+	stall = time.Second
 	// turnedAway is when those hear it who found the line full: clients that ask again
 	// at once, by the thousand, would leave no time to answer the others.
 	turnedAway = 100 * time.Millisecond
@@ -60,6 +63,8 @@ type concurrency struct {
 	limit              float64
 	inside             int
 	line               list.List // of *waiter
+	// formed is when the line was empty last.
+	formed time.Time
 	// answers and late, of them, came since the limit was last looked at.
 	answers, late float64
 	// looked is when the limit was last looked at, slow when too many were late.
@@ -100,13 +105,16 @@ func (a *concurrency) enter(ctx context.Context) error {
 		return nil
 	}
 	w := &waiter{since: a.now(), in: make(chan struct{})}
-	if first != nil && w.since.Sub(first.Value.(*waiter).since) > a.full {
+	switch {
+	case first == nil:
+		a.formed = w.since
+	case w.since.Sub(first.Value.(*waiter).since) > a.full && w.since.Sub(a.formed) > stall:
 		a.mu.Unlock()
 		return a.await(ctx, w, turnedAway)
 	}
 	place := a.line.PushBack(w)
 	a.mu.Unlock()
-	err := a.await(ctx, w, a.full*3/2)
+	err := a.await(ctx, w, a.full*3/2+stall)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	select {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -151,7 +152,7 @@ func TestConcurrencyRecovers(t *testing.T) {
 }
 
 func TestLine(t *testing.T) {
-	const limit, full = 2, time.Second
+	const limit, full, givesUp = 2, stall / 2, stall/2*3/2 + stall
 	for _, row := range []struct {
 		name string
 		// waiting joined the line when the places were taken.
@@ -166,11 +167,11 @@ func TestLine(t *testing.T) {
 	}{
 		{"let in when a place is free", 0, 0, 20 * time.Millisecond, 0, true, 0, 20 * time.Millisecond},
 		{"behind those who came before", 10, 0, 20 * time.Millisecond, 0, true, 0, 30 * time.Millisecond},
-		{"gives up", 0, 0, 0, 0, false, errs.Exhausted, full * 3 / 2},
+		{"gives up", 0, 0, 0, 0, false, errs.Exhausted, givesUp},
 		{"its client leaves", 0, 0, 0, 30 * time.Millisecond, false, errs.Unavailable, 30 * time.Millisecond},
-		{"the first has waited long", 1, full - time.Millisecond, 0, 0, false, errs.Exhausted, full * 3 / 2},
-		{"the first has waited too long", 1, full + time.Millisecond, 0, 0, false, errs.Exhausted, turnedAway},
-		{"those who gave up are out of the way", 5, full*3/2 + time.Millisecond, full*3/2 + 20*time.Millisecond, 0, true, 0, 19 * time.Millisecond},
+		{"the line has formed a moment ago", 1, stall - time.Millisecond, 0, 0, false, errs.Exhausted, givesUp},
+		{"the first has waited too long", 1, stall + time.Millisecond, 0, 0, false, errs.Exhausted, turnedAway},
+		{"those who gave up are out of the way", 5, givesUp + time.Millisecond, givesUp + 20*time.Millisecond, 0, true, 0, 19 * time.Millisecond},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -218,13 +219,19 @@ func TestLineUnderConcurrency(t *testing.T) {
 	for range clients {
 		all.Go(func() {
 			for range 200 {
-				ctx, leave := context.WithTimeout(t.Context(), time.Duration(rand.IntN(300))*time.Microsecond)
+				ctx, leave := context.WithCancel(t.Context())
+				if rand.IntN(2) == 0 {
+					leave()
+				}
 				if a.enter(ctx) != nil {
 					out.Add(1)
 				} else {
 					in.Add(1)
 					if n := inside.Add(1); n > most.Load() {
 						most.Store(n)
+					}
+					for range 10 {
+						runtime.Gosched()
 					}
 					inside.Add(-1)
 					a.leave(0)
@@ -242,6 +249,85 @@ func TestLineUnderConcurrency(t *testing.T) {
 	}
 	if n := fill(t, a); n != limit {
 		t.Errorf("%d places are left of %d", n, limit)
+	}
+}
+
+// machine answers one request each millisecond, whoever asks first.
+type machine chan struct{}
+
+func (m machine) answer() {
+	m <- struct{}{}
+	time.Sleep(time.Millisecond)
+	<-m
+}
+
+// However many ask, the machine never stands idle, and what is let in is answered before
+// the parts of a page would time out.
+func TestOverload(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		// clients ask again as soon as they are answered; pace is when the next
+		// comes who asks once, 0 for never.
+		clients int
+		pace    time.Duration
+		// refused is whether anybody is.
+		refused bool
+	}{
+		{"a load test with many threads", 400, 0, false},
+		{"with far too many", 4000, 0, true},
+		{"twice as much as can be done", 0, time.Millisecond / 2, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const lasts, warm = 20 * time.Second, 3 * time.Second
+				a, m := newConcurrency(2000, time.Now), make(machine, 1)
+				start := time.Now()
+				var mu sync.Mutex
+				var good, refused, late int
+				ask := func() {
+					err := a.enter(t.Context())
+					entered := time.Now()
+					if err == nil {
+						m.answer()
+						a.leave(time.Since(entered))
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					switch since := time.Since(start); {
+					case since < warm || since > lasts:
+					case err != nil:
+						refused++
+					default:
+						good++
+						if time.Since(entered) > 2*slowAnswer {
+							late++
+						}
+					}
+				}
+				var asking sync.WaitGroup
+				for range row.clients {
+					asking.Go(func() {
+						for time.Since(start) < lasts {
+							ask()
+						}
+					})
+				}
+				for row.pace > 0 && time.Since(start) < lasts {
+					asking.Go(ask)
+					time.Sleep(row.pace)
+				}
+				asking.Wait()
+				if most := int((lasts - warm) / time.Millisecond); good < most*99/100 {
+					t.Errorf("%d of %d were answered", good, most)
+				}
+				if (refused > 0) != row.refused {
+					t.Errorf("%d were refused", refused)
+				}
+				if late > good/100 {
+					t.Errorf("%d of %d took longer than the parts of a page have", late, good)
+				}
+			})
+		})
 	}
 }
 
