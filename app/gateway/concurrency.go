@@ -55,7 +55,7 @@ type concurrency struct {
 	now func() time.Time
 	// refusal is what those get who find no room.
 	refusal error
-	// full is how long the first in the line may have waited.
+	// full is how long the first in the line may have waited before nobody joins it.
 	full time.Duration
 
 	mu                 sync.Mutex
@@ -63,7 +63,7 @@ type concurrency struct {
 	limit              float64
 	inside             int
 	line               list.List // of *waiter
-	// formed is when the line was empty last.
+	// formed is when somebody joined the line while it was empty.
 	formed time.Time
 	// answers and late, of them, came since the limit was last looked at.
 	answers, late float64

@@ -214,7 +214,7 @@ func TestLine(t *testing.T) {
 func TestLineUnderConcurrency(t *testing.T) {
 	const limit, clients, full = 3, 64, time.Second
 	a := fixedConcurrency(limit, full, "", time.Now)
-	var inside, most, in, out atomic.Int64
+	var inside, in, out atomic.Int64
 	var all sync.WaitGroup
 	for range clients {
 		all.Go(func() {
@@ -227,8 +227,8 @@ func TestLineUnderConcurrency(t *testing.T) {
 					out.Add(1)
 				} else {
 					in.Add(1)
-					if n := inside.Add(1); n > most.Load() {
-						most.Store(n)
+					if n := inside.Add(1); n > limit {
+						t.Errorf("%d are inside of %d", n, limit)
 					}
 					for range 10 {
 						runtime.Gosched()
@@ -241,8 +241,8 @@ func TestLineUnderConcurrency(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if most.Load() > limit || in.Load() == 0 || out.Load() == 0 {
-		t.Errorf("%d inside of %d; %d were let in and %d gave up", most.Load(), limit, in.Load(), out.Load())
+	if in.Load() == 0 || out.Load() == 0 {
+		t.Errorf("%d were let in and %d gave up: that proves nothing", in.Load(), out.Load())
 	}
 	if _, waiting := a.bounds(); waiting != 0 || a.inside != 0 {
 		t.Errorf("%d wait and %d are inside when all have left", waiting, a.inside)

@@ -155,9 +155,10 @@ func (g *Gateway) answer(rec *recorder, r *http.Request, rt *route, q *request) 
 	return rt.handle(g, r.Context(), q)
 }
 
-// admit lets a request in when its turn comes, and returns what it does when it is answered. How long a
-// page took tells how quick the machine is, unless it lacks one part: then it waited for
-// something that is sick. When several are late at once, it is the machine.
+// admit lets a request in when its turn comes, and returns what it does when it is
+// answered. How long a page took tells how quick the machine is, unless it lacks one
+// part: then it waited for something that is sick. When several are late at once, it is
+// the machine.
 func (g *Gateway) admit(ctx context.Context, rt *route, q *request) (leave func(), err error) {
 	if rt.load == hashing {
 		if err := counted(g.metrics.refusals.hashing, g.hashing.enter(ctx)); err != nil {
