@@ -219,6 +219,14 @@ func (r *resources) newJournal() (cache.Journal, error) {
 }
 
 func (r *resources) newChanges() (*changes.Announcer, error) {
+	announcer, err := r.newAnnouncer()
+	if err == nil && r.cfg.Redis.Addr != "" { // else commands change counts, too, and can't tell this process
+		announcer.Start()
+	}
+	return announcer, err
+}
+
+func (r *resources) newAnnouncer() (*changes.Announcer, error) {
 	journal, err := r.openJournal()
 	if err != nil {
 		return nil, err

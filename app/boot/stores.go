@@ -6,6 +6,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"backbeat/app/changes"
 	"backbeat/app/media"
 	"backbeat/config"
 )
@@ -28,6 +29,15 @@ func OpenMedia(cfg *config.Config, log *slog.Logger) (media.Store, func() error,
 	shared := newResources(cfg, log)
 	store, err := shared.openMedia()
 	return store, shared.close, err
+}
+
+// OpenChanges returns what tells gateways whose counts a command has changed, and what
+// closes it. Without a Redis nobody can be told: then gateways find out by themselves
+// within ten seconds.
+func OpenChanges(cfg *config.Config, log *slog.Logger) (*changes.Announcer, func() error, error) {
+	shared := newResources(cfg, log)
+	announcer, err := shared.newAnnouncer()
+	return announcer, shared.close, err
 }
 
 // OpenDatabase returns the database as it is, not migrated, and what closes it. It

@@ -21,9 +21,13 @@ import (
 // with nobody.
 type Load[K comparable, V any] func(ctx context.Context, keys []K) (map[K]V, error)
 
-// trusted is how long after a value was asked for it may be confirmed: should word of
-// a change not have come, it is believed no longer.
-const trusted = 10 * time.Second
+// A value may be confirmed until it was asked for so long ago: should word of a change
+// not have come, it is believed no longer. That is short unless it is sure that word of
+// every change comes.
+const (
+	trusted = 10 * time.Second
+	sworn   = 5 * time.Minute
+)
 
 // briefly is how long at most values are held that came with an error. It is there for
 // those whom the load asks beside the one who failed: they are asked hardly more often
@@ -59,8 +63,21 @@ type held[V any] struct {
 }
 
 // confirmed says that values asked for at or after since, and not forgotten, were
-// right at asOf, both in Unix nanoseconds.
-type confirmed struct{ since, asOf int64 }
+// right at asOf, for all that is known; surely so if they were asked for at or after
+// sure. All are in Unix nanoseconds.
+type confirmed struct{ since, sure, asOf int64 }
+
+// until returns how long after it was asked for a value may be confirmed.
+func (c *confirmed) until(asked int64) time.Duration {
+	switch {
+	case c == nil || asked < c.since:
+		return 0
+	case asked < c.sure:
+		return trusted
+	default:
+		return sworn
+	}
+}
 
 // miss is what a caller lacks, and how old it may be.
 type miss[K comparable] struct {
@@ -94,9 +111,15 @@ func newHeld[K comparable, V any](options *otter.Options[K, held[V]], life time.
 func (h *Held[K, V]) SetLife(life time.Duration) { h.life.Store(int64(life)) }
 
 // Confirm tells that values asked for at or after since were right at asOf, but for
-// those forgotten: from now on they are as old as that.
-func (h *Held[K, V]) Confirm(since, asOf time.Time) {
-	h.confirmed.Store(&confirmed{since.UnixNano(), asOf.UnixNano()})
+// those forgotten: from now on they are as old as that, for ten seconds after they were
+// asked for. Asked for at or after sure, unless that is zero, they are so for five
+// minutes.
+func (h *Held[K, V]) Confirm(since, sure, asOf time.Time) {
+	told := &confirmed{since.UnixNano(), math.MaxInt64, asOf.UnixNano()}
+	if !sure.IsZero() {
+		told.sure = sure.UnixNano()
+	}
+	h.confirmed.Store(told)
 }
 
 // Doubt takes back what was confirmed: values are as old as they are.
@@ -116,7 +139,7 @@ func (e held[V]) younger(told *confirmed, age time.Duration, now int64) bool {
 	switch {
 	case e.err != nil:
 		age = min(age, briefly)
-	case told != nil && asked >= told.since && now-asked < int64(trusted):
+	case now-asked < int64(told.until(asked)):
 		asked = max(asked, told.asOf)
 	}
 	return now-asked < int64(age)

@@ -458,7 +458,7 @@ func TestVersionsRestWhileTheCacheIsAway(t *testing.T) {
 func confirms(h *Held[int, string], since time.Time, during time.Duration) {
 	for end := time.Now().Add(during); time.Now().Before(end); {
 		time.Sleep(min(100*time.Millisecond, time.Until(end))) // in a bubble
-		h.Confirm(since, time.Now())
+		h.Confirm(since, time.Time{}, time.Now())
 	}
 }
 
@@ -490,6 +490,36 @@ func TestHeldOutlivesItsLifeWhileConfirmed(t *testing.T) {
 			t.Errorf("%q is held for longer than its life", got)
 		}
 		want("b", 2)
+	})
+}
+
+// What is surely right is believed for minutes, and what was asked for before that was
+// sure for seconds. In the end each is asked for again.
+func TestHeldBelievesLongerWhatIsSure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{values: map[int]string{1: "a", 2: "b"}}
+		h := NewHeld(10, time.Second, time.Now, s.load)
+		began := time.Now()
+		_, _ = h.Get(t.Context(), 1)
+		time.Sleep(time.Nanosecond)
+		sure := time.Now()
+		_, _ = h.Get(t.Context(), 2)
+		check := func(after time.Duration, sure time.Time, first, second bool) {
+			t.Helper()
+			time.Sleep(time.Until(began.Add(time.Nanosecond + after)))
+			h.Confirm(began, sure, time.Now())
+			for key, want := range map[int]bool{1: first, 2: second} {
+				if _, ok := h.Peek(key); ok != want {
+					t.Errorf("%v after it was asked for, %d is held: %t", after, key, ok)
+				}
+			}
+		}
+		check(trusted-2, sure, true, true)
+		check(trusted-1, sure, false, true)
+		check(time.Minute, time.Time{}, false, false) // nobody is sure
+		check(time.Minute, time.Now(), false, false)  // nobody was then
+		check(sworn-1, sure, false, true)
+		check(sworn, sure, false, false)
 	})
 }
 
@@ -531,7 +561,7 @@ func TestHeldIsNotAgedByAnOldConfirmation(t *testing.T) {
 		since := time.Now()
 		time.Sleep(2 * time.Second)
 		_, _ = h.Get(t.Context(), 1)
-		h.Confirm(since, since.Add(time.Millisecond))
+		h.Confirm(since, time.Time{}, since.Add(time.Millisecond))
 		if _, ok := h.Peek(1); !ok {
 			t.Error("a new value is not held")
 		}
@@ -608,7 +638,7 @@ func TestHeldConfirmsWhatALoadBrought(t *testing.T) {
 			synctest.Wait()
 		}
 		time.Sleep(takes - 1)
-		h.Confirm(began, time.Now())
+		h.Confirm(began, time.Time{}, time.Now())
 		group.Wait()
 		if s.loads() != 1 {
 			t.Errorf("%d loads", s.loads())
@@ -650,7 +680,7 @@ func TestHeldForgets(t *testing.T) {
 		s.values = map[int]string{1: "A", 2: "B", 3: "C"}
 		h.Forget()
 		h.Forget(1, 3, 4) // one that never was, too
-		h.Confirm(began, time.Now())
+		h.Confirm(began, time.Time{}, time.Now())
 		for key, want := range map[int]bool{1: false, 2: true, 3: false, 4: false} {
 			if _, ok := h.Peek(key); ok != want {
 				t.Errorf("%d is held: %t", key, ok)
@@ -686,7 +716,7 @@ func TestHeldForgetsWhatIsOnItsWay(t *testing.T) {
 				s := &source{values: map[int]string{1: "a", 2: "b"}, takes: 100 * time.Millisecond}
 				h := NewHeld(10, time.Second, time.Now, s.load)
 				began := time.Now()
-				h.Confirm(began, began)
+				h.Confirm(began, time.Time{}, began)
 				if row.after < 0 {
 					h.Forget(1)
 					time.Sleep(-row.after)
@@ -706,7 +736,7 @@ func TestHeldForgetsWhatIsOnItsWay(t *testing.T) {
 					h.Forget(1)
 				}
 				group.Wait()
-				h.Confirm(began, time.Now())
+				h.Confirm(began, time.Time{}, time.Now())
 				if got, ok := h.Peek(1); ok != row.holds {
 					t.Errorf("%q is held: %t", got, ok)
 				}
@@ -775,7 +805,7 @@ func TestHeldForgetsWhileOthersLoad(t *testing.T) {
 	h := NewHeld(10, time.Hour, time.Now, func(_ context.Context, keys []int) (map[int]int64, error) {
 		return map[int]int64{keys[0]: store.Load()}, nil
 	})
-	h.Confirm(time.Now(), time.Now())
+	h.Confirm(time.Now(), time.Time{}, time.Now())
 	var readers sync.WaitGroup
 	stop := make(chan struct{})
 	for range 4 {

@@ -1,15 +1,21 @@
-// Package changes lets gateways hold counts for seconds: owners announce whose counts
+// Package changes lets gateways hold counts for minutes: owners announce whose counts
 // they changed, gateways follow them and forget those.
 //
 // An announcement comes after the commit and before the answer. What can't be
 // announced, since Redis is away, is announced as soon as it can be; meanwhile gateways
-// mostly can't follow either and hold counts no longer than cache.counts says. A
-// change nobody hears of, since whoever made it was killed just then, shows when held
-// counts are believed no more (cache.Held): after ten seconds.
+// mostly can't follow either and hold counts no longer than cache.counts says.
+//
+// A change that nobody is told of, since whoever made it was killed just then, shows
+// within ten seconds: an announcer is heard every second, and when one falls silent
+// without taking its leave, gateways believe what they held before for ten seconds
+// after they asked for it, as they do until they have heard of all there are
+// (cache.Held). Only one that could not reach Redis even once since gateways began to
+// listen is not missed: what it changed shows after five minutes then.
 package changes
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"slices"
 	"sync"
@@ -25,8 +31,10 @@ import (
 const Journal = "counts:changes"
 
 const (
-	// owedMost bounds the ids of either kind that wait to be announced after a failure;
-	// the oldest beyond it are forgotten.
+	// beatEvery is how often a started announcer is heard.
+	beatEvery = time.Second
+	// owedMost bounds the ids of either kind that wait to be announced after a failure:
+	// beyond it, everything is said to have changed.
 	owedMost = 10_000
 	// restFor is how long nothing is tried after a failure: a stalled Redis must not
 	// make every write wait.
@@ -41,22 +49,57 @@ const (
 type Announcer struct {
 	journal cache.Journal
 	log     *slog.Logger
+	// name is what followers know it by, "" until it is started; stop ends its beats, and
+	// beating waits for that.
+	name    string
+	stop    context.CancelFunc
+	beating sync.WaitGroup
 
 	mu sync.Mutex
-	// videos and users could not be announced; resting runs until it is tried again, nil
-	// while none are owed.
-	videos, users []int64
-	resting       *time.Timer
-	closed        bool
-	trying        sync.WaitGroup
+	// owed could not be announced; resting runs until it is tried again, nil while
+	// nothing is owed.
+	owed    news
+	resting *time.Timer
+	closed  bool
+	trying  sync.WaitGroup
 }
 
-// NewAnnouncer returns one that appends to the journal.
+// NewAnnouncer returns one that appends to the journal. Nobody misses it when it is
+// gone: it is for a command, or to be started.
 func NewAnnouncer(journal cache.Journal, log *slog.Logger) *Announcer {
-	return &Announcer{journal: journal, log: log}
+	return &Announcer{journal: journal, log: log, stop: func() {}}
 }
 
-// Close has nothing announced any more.
+// Start has followers hear of it before it changes anything, and from then on every
+// second until it is closed. It takes a moment at most.
+func (a *Announcer) Start() {
+	a.name = rand.Text()
+	ctx, stop := context.WithCancel(context.Background())
+	a.stop = stop
+	a.beat(ctx)
+	a.beating.Go(func() {
+		ticker := time.NewTicker(beatEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				a.beat(ctx)
+			}
+		}
+	})
+}
+
+// beat tells that it is there. When that fails it is missed, as it should be.
+func (a *Announcer) beat(ctx context.Context) {
+	if err := a.append(ctx, news{}, false); err != nil && ctx.Err() == nil {
+		a.log.DebugContext(ctx, "nobody hears who announces changed counts", "error", err)
+	}
+}
+
+// Close announces what is still owed, once, and has nothing announced any more. A
+// started announcer takes its leave with that.
 func (a *Announcer) Close() error {
 	a.mu.Lock()
 	a.closed = true
@@ -65,40 +108,58 @@ func (a *Announcer) Close() error {
 	}
 	a.mu.Unlock()
 	a.trying.Wait()
+	a.stop()
+	a.beating.Wait()
+	a.mu.Lock()
+	owed := a.owed
+	a.mu.Unlock()
+	if a.name == "" && owed.empty() {
+		return nil
+	}
+	if err := a.append(context.Background(), owed, true); err != nil {
+		a.log.Debug("the last changed counts are not announced", "error", err)
+	}
 	return nil
 }
 
 // Changed announces that counts of videos and users have changed, or may have. It ends
 // with nobody: the change is made. It takes a moment at most.
 func (a *Announcer) Changed(ctx context.Context, videos, users []int64) {
-	if a == nil || len(videos)+len(users) == 0 {
+	if len(videos)+len(users) > 0 {
+		a.tell(ctx, news{videos: videos, users: users})
+	}
+}
+
+// Everything announces that any count may have changed, as Changed does.
+func (a *Announcer) Everything(ctx context.Context) { a.tell(ctx, news{everything: true}) }
+
+func (a *Announcer) tell(ctx context.Context, what news) {
+	if a == nil {
 		return
 	}
 	a.mu.Lock()
 	if a.resting != nil || a.closed {
-		a.owe(videos, users)
+		a.owed = a.owed.and(what)
 		a.mu.Unlock()
 		return
 	}
 	a.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	a.announce(ctx, joined(videos, nil), joined(users, nil))
+	a.announce(ctx, what.and(news{}))
 }
 
 // announce appends an entry. When it fails the announcer rests and tries again.
-func (a *Announcer) announce(ctx context.Context, videos, users []int64) {
-	entry, err := proto.Marshal(&event.CountsChanged{VideoIds: videos, UserIds: users})
-	if err == nil {
-		err = a.journal.Append(ctx, entry)
-	}
+func (a *Announcer) announce(ctx context.Context, what news) {
+	err := a.append(ctx, what, false)
 	if err == nil {
 		return
 	}
-	a.log.DebugContext(ctx, "changed counts are announced later", "videos", len(videos), "users", len(users), "error", err)
+	a.log.DebugContext(ctx, "changed counts are announced later",
+		"videos", len(what.videos), "users", len(what.users), "everything", what.everything, "error", err)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.videos, a.users = joined(a.videos, videos), joined(a.users, users)
+	a.owed = a.owed.and(what)
 	if a.resting == nil && !a.closed {
 		a.trying.Add(1)
 		a.resting = time.AfterFunc(restFor, a.again)
@@ -109,23 +170,46 @@ func (a *Announcer) announce(ctx context.Context, videos, users []int64) {
 func (a *Announcer) again() {
 	defer a.trying.Done()
 	a.mu.Lock()
-	videos, users := a.videos, a.users
-	a.videos, a.users, a.resting = nil, nil, nil
-	closed := a.closed
-	a.mu.Unlock()
-	if !closed {
-		a.announce(context.Background(), videos, users)
+	if a.closed {
+		a.mu.Unlock()
+		return
 	}
+	what := a.owed
+	a.owed, a.resting = news{}, nil
+	a.mu.Unlock()
+	a.announce(context.Background(), what)
 }
 
-// owe keeps what is to be announced later. The caller has the lock.
-func (a *Announcer) owe(videos, users []int64) {
-	a.videos, a.users = joined(videos, a.videos), joined(users, a.users)
+func (a *Announcer) append(ctx context.Context, what news, leaves bool) error {
+	entry, err := proto.Marshal(&event.CountsChanged{
+		VideoIds: what.videos, UserIds: what.users, Everything: what.everything, Announcer: a.name, Leaves: leaves,
+	})
+	if err != nil {
+		return err
+	}
+	return a.journal.Append(ctx, entry)
 }
 
-// joined returns each id once, and of the older ones no more than there is room for.
-func joined(newer, older []int64) []int64 {
-	ids := slices.Concat(newer, older[:min(len(older), max(0, owedMost-len(newer)))])
+// news are the ids of those who have changed, each once and in order, or everything.
+type news struct {
+	videos, users []int64
+	everything    bool
+}
+
+func (n news) empty() bool { return len(n.videos)+len(n.users) == 0 && !n.everything }
+
+// and returns both together.
+func (n news) and(m news) news {
+	all := news{videos: joined(n.videos, m.videos), users: joined(n.users, m.users)}
+	if n.everything || m.everything || max(len(all.videos), len(all.users)) > owedMost {
+		return news{everything: true}
+	}
+	return all
+}
+
+// joined returns each id once, in order.
+func joined(a, b []int64) []int64 {
+	ids := slices.Concat(a, b)
 	slices.Sort(ids)
 	return slices.Compact(ids)
 }

@@ -103,7 +103,17 @@ func (j *journal) announced(t *testing.T, position string) (found []string, last
 	for _, entry := range entries {
 		var changed event.CountsChanged
 		must(t, proto.Unmarshal(entry, &changed))
-		found = append(found, fmt.Sprint(changed.GetVideoIds(), changed.GetUserIds()))
+		said := fmt.Sprint(changed.GetVideoIds(), changed.GetUserIds())
+		if changed.GetEverything() {
+			said += " everything"
+		}
+		if changed.GetAnnouncer() != "" {
+			said += " by name"
+		}
+		if changed.GetLeaves() {
+			said += ", leaves"
+		}
+		found = append(found, said)
 	}
 	return found, last
 }
@@ -112,8 +122,8 @@ func (j *journal) announced(t *testing.T, position string) (found []string, last
 type record struct {
 	mu   sync.Mutex
 	told []string
-	// since and asOf are those confirmed last.
-	since, asOf time.Time
+	// since, sure and asOf are those confirmed last.
+	since, sure, asOf time.Time
 }
 
 func (r *record) tell(what string) {
@@ -122,13 +132,17 @@ func (r *record) tell(what string) {
 	r.told = append(r.told, what)
 }
 
-func (r *record) Forget(videos, users []int64) { r.tell(fmt.Sprint("forget ", videos, users)) }
+func (r *record) Forget(videos, users []int64) {
+	if len(videos)+len(users) > 0 { // else somebody says that it is there
+		r.tell(fmt.Sprint("forget ", videos, users))
+	}
+}
 
-func (r *record) Confirm(since, asOf time.Time) {
+func (r *record) Confirm(since, sure, asOf time.Time) {
 	r.tell("confirm")
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.since, r.asOf = since, asOf
+	r.since, r.sure, r.asOf = since, sure, asOf
 }
 
 func (r *record) Doubt() { r.tell("doubt") }
@@ -217,8 +231,37 @@ func TestAnnouncer(t *testing.T) {
 			j.away.Store(false)
 			a.Changed(t.Context(), []int64{2}, nil)
 			time.Sleep(2 * restFor)
-			if got := j.appends.Load(); got != 1 {
-				t.Errorf("%d attempts, one of them before", got)
+			if got := j.appends.Load(); got != 2 {
+				t.Errorf("%d attempts, one before and one as it closed", got)
+			}
+		},
+		"what is owed as it closes": func(t *testing.T, j *journal, a *Announcer) {
+			_, position, _ := j.Journal.After(t.Context(), "")
+			j.away.Store(true)
+			a.Changed(t.Context(), []int64{1}, nil)
+			j.away.Store(false)
+			must(t, a.Close())
+			if got, _ := j.announced(t, position); !slices.Equal(got, []string{"[1] [], leaves"}) {
+				t.Errorf("announced %q", got)
+			}
+		},
+		"everything": func(t *testing.T, j *journal, a *Announcer) {
+			_, position, _ := j.Journal.After(t.Context(), "")
+			a.Everything(t.Context())
+			if got, _ := j.announced(t, position); !slices.Equal(got, []string{"[] [] everything"}) {
+				t.Errorf("announced %q", got)
+			}
+		},
+		"that it is there, every second until it leaves": func(t *testing.T, j *journal, a *Announcer) {
+			_, position, _ := j.Journal.After(t.Context(), "")
+			a.Start()
+			a.Changed(t.Context(), []int64{1}, nil)
+			time.Sleep(2*beatEvery + 1)
+			must(t, a.Close())
+			time.Sleep(2 * beatEvery)
+			want := []string{"[] [] by name", "[1] [] by name", "[] [] by name", "[] [] by name", "[] [] by name, leaves"}
+			if got, _ := j.announced(t, position); !slices.Equal(got, want) {
+				t.Errorf("announced %q", got)
 			}
 		},
 		"a rest": func(t *testing.T, j *journal, a *Announcer) {
@@ -236,38 +279,30 @@ func TestAnnouncer(t *testing.T) {
 		"not too much": func(t *testing.T, j *journal, a *Announcer) {
 			_, position, _ := j.Journal.After(t.Context(), "")
 			j.away.Store(true)
-			for from := int64(0); from < 3*owedMost; from += 500 {
-				ids := make([]int64, 500)
-				for i := range ids {
-					ids[i] = from + int64(i)
-				}
-				a.Changed(t.Context(), ids, ids)
-				a.mu.Lock()
-				videos, users := len(a.videos), len(a.users)
-				a.mu.Unlock()
-				if videos > owedMost || users > owedMost {
-					t.Fatalf("%d videos and %d users are owed", videos, users)
-				}
-				time.Sleep(restFor / 3)
+			ids := make([]int64, owedMost)
+			for i := range ids {
+				ids[i] = int64(i)
 			}
-			a.mu.Lock()
-			newest := a.videos[len(a.videos)-1]
-			a.mu.Unlock()
+			a.Changed(t.Context(), ids, ids)
+			a.Changed(t.Context(), ids[:1], nil) // once more
 			j.away.Store(false)
 			time.Sleep(restFor + 1)
-			entries, _, err := j.Journal.After(t.Context(), position)
-			must(t, err)
-			var changed event.CountsChanged
-			must(t, proto.Unmarshal(entries[0], &changed))
-			if videos, users := len(changed.GetVideoIds()), len(changed.GetUserIds()); len(entries) != 1 || videos != owedMost || users != owedMost {
-				t.Errorf("%d videos and %d users were announced", videos, users)
+			got, position := j.announced(t, position)
+			if len(got) != 1 || strings.HasSuffix(got[0], "everything") {
+				t.Errorf("announced %.40q", got)
 			}
-			if newest != 3*owedMost-1 {
-				t.Errorf("what changed last is forgotten first: %d", newest)
+			j.away.Store(true)
+			a.Changed(t.Context(), ids, nil)
+			a.Changed(t.Context(), []int64{owedMost}, nil) // one too many
+			a.Changed(t.Context(), nil, ids)
+			j.away.Store(false)
+			time.Sleep(restFor + 1)
+			if got, _ := j.announced(t, position); !slices.Equal(got, []string{"[] [] everything"}) {
+				t.Errorf("announced %.40q", got)
 			}
 			a.mu.Lock()
 			defer a.mu.Unlock()
-			if len(a.videos)+len(a.users) > 0 {
+			if !a.owed.empty() {
 				t.Error("it owes what it has announced")
 			}
 		},
@@ -353,6 +388,24 @@ func (s *stage) look(t *testing.T, want ...string) {
 
 func (s *stage) announce(t *testing.T, video int64) {
 	NewAnnouncer(s.Journal, s.log.Logger).Changed(t.Context(), []int64{video}, []int64{-video})
+}
+
+// started returns an announcer that is heard.
+func (s *stage) started() *Announcer {
+	a := NewAnnouncer(s.Journal, s.log.Logger)
+	a.Start()
+	return a
+}
+
+// watch has it look for a while, and checks whether it is sure at the end.
+func (s *stage) watch(t *testing.T, during time.Duration, sure bool) {
+	t.Helper()
+	for end := time.Now().Add(during); time.Now().Before(end); {
+		s.look(t, "confirm")
+	}
+	if got := !s.held.sure.IsZero(); got != sure {
+		t.Errorf("after %v it is sure: %t", during, got)
+	}
 }
 
 func TestFollower(t *testing.T) {
@@ -457,6 +510,83 @@ func TestFollower(t *testing.T) {
 			s.look(t, "forget [1] [-1]", "doubt")
 			lost(t, s)
 		},
+		"is sure when it has heard of all there are": func(t *testing.T, s *stage) {
+			a := s.started()
+			s.look(t)
+			s.watch(t, silence-FollowEvery, false)
+			s.watch(t, FollowEvery, true)
+			since := s.held.sure
+			if !since.Equal(time.Now()) {
+				t.Errorf("it is sure since %v, at %v", since, time.Now())
+			}
+			s.watch(t, 3*mourning, true)
+			must(t, s.started().Close()) // one that comes and goes
+			s.watch(t, 3*mourning, true)
+			if !s.held.sure.Equal(since) {
+				t.Errorf("it was sure since %v, now since %v", since, s.held.sure)
+			}
+			must(t, a.Close())
+			s.watch(t, FollowEvery, false) // nobody is there
+		},
+		"is not sure of those it does not hear of": func(t *testing.T, s *stage) {
+			s.look(t)
+			s.watch(t, 2*silence, false)
+			s.announce(t, 1) // a command
+			s.look(t, "forget [1] [-1]", "confirm")
+			s.watch(t, 2*silence, false)
+		},
+		"misses one that falls silent": func(t *testing.T, s *stage) {
+			a, dies := s.started(), s.started()
+			s.look(t)
+			s.watch(t, 2*silence, true)
+			dies.stop()
+			s.watch(t, silence-beatEvery, true)
+			s.watch(t, beatEvery+FollowEvery, false)
+			s.watch(t, mourning-silence-beatEvery-FollowEvery, false)
+			forgiven := time.Now()
+			s.watch(t, beatEvery+FollowEvery, true)
+			if s.held.sure.Before(forgiven) {
+				t.Errorf("it is sure since %v, when it was missed until %v", s.held.sure, forgiven)
+			}
+			must(t, a.Close())
+		},
+		"hears again of one that was cut off": func(t *testing.T, s *stage) {
+			a := s.started()
+			s.look(t)
+			s.watch(t, 2*silence, true)
+			before := s.held.sure
+			a.stop()
+			s.watch(t, 2*silence, false)
+			a.beat(t.Context())
+			s.watch(t, FollowEvery, true)
+			if !s.held.sure.After(before) {
+				t.Error("it is sure of what it could not hear")
+			}
+		},
+		"begins to listen anew after an error": func(t *testing.T, s *stage) {
+			a := s.started()
+			s.look(t)
+			s.watch(t, 2*silence, true)
+			s.away.Store(true)
+			s.look(t, "doubt")
+			s.away.Store(false)
+			s.look(t)
+			s.watch(t, silence-FollowEvery, false)
+			s.watch(t, FollowEvery, true)
+			must(t, a.Close())
+		},
+		"believes nothing from before everything changed": func(t *testing.T, s *stage) {
+			a := s.started()
+			s.look(t)
+			s.watch(t, 2*silence, true)
+			NewAnnouncer(s.Journal, s.log.Logger).Everything(t.Context())
+			s.look(t, "confirm")
+			if !s.held.since.Equal(time.Now()) || !s.held.sure.IsZero() {
+				t.Errorf("confirmed since %v, surely since %v, at %v", s.held.since, s.held.sure, time.Now())
+			}
+			s.watch(t, silence, true)
+			must(t, a.Close())
+		},
 		"logs each loss": func(t *testing.T, s *stage) {
 			for n := range 3 {
 				s.away.Store(true)
@@ -540,7 +670,7 @@ func (w *witness) Forget(videos, _ []int64) {
 	}
 }
 
-func (w *witness) Confirm(since, asOf time.Time) {
+func (w *witness) Confirm(since, _, asOf time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.confirms++
@@ -745,29 +875,103 @@ func TestReadingsAreAtMostASecondOld(t *testing.T) {
 	})
 }
 
-// What does not change is asked for once in ten seconds, and what does shows soon.
+// What does not change is asked for once in minutes while all announcers are heard, and
+// what does shows soon.
 func TestFollowingSparesLoads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, j := newStore(), newJournal()
+		a := NewAnnouncer(j, slog.New(slog.DiscardHandler))
+		a.Start()
 		ctx, cancel := context.WithCancel(t.Context())
 		var followers sync.WaitGroup
 		g := s.follow(ctx, &followers, j, none)
-		time.Sleep(FollowEvery + time.Millisecond) // it has begun
-		for range 900 {
+		time.Sleep(silence + 2*FollowEvery) // it has heard of all
+		for range 2900 {
 			s.check(t, g, 1)
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond)
 		}
 		if s.loads != 1 {
-			t.Errorf("%d loads in nine seconds", s.loads)
+			t.Errorf("%d loads in nearly five minutes", s.loads)
 		}
 		s.increment(1)
-		NewAnnouncer(j, slog.New(slog.DiscardHandler)).Changed(t.Context(), []int64{1}, nil)
+		a.Changed(t.Context(), []int64{1}, nil)
 		time.Sleep(FollowEvery + time.Millisecond)
 		if got, err := g.Get(t.Context(), 1); err != nil || got[0] != 1 || s.loads != 2 {
 			t.Errorf("got %d, %v after %d loads", got, err, s.loads)
 		}
 		cancel()
 		followers.Wait()
+		must(t, a.Close())
+	})
+}
+
+// Owners that are killed leave changes that nobody is told of, others start and stop in
+// order, and some are cut off from the journal for a while. What one left shows ten
+// seconds later, however long counts have been held.
+func TestWhatAKilledOwnerChangedShows(t *testing.T) {
+	const keys, shows = 3, 10*time.Second + 2*FollowEvery
+	rapid.Check(t, func(rt *rapid.T) {
+		acts := rapid.SliceOfN(rapid.SampledFrom([]string{"kill", "kill", "stop", "cut off", "begin anew"}), 1, 12).Draw(rt, "acts")
+		pauses := rapid.SliceOfN(rapid.IntRange(1, 40_000), 1, 12).Draw(rt, "milliseconds between them")
+		synctest.Test(t, func(t *testing.T) {
+			s, j := newStore(), newJournal()
+			log := slog.New(slog.DiscardHandler)
+			start := func() (*Announcer, *journal) {
+				way := &journal{Journal: j.Journal}
+				a := NewAnnouncer(way, log)
+				a.Start()
+				return a, way
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			var followers, readers sync.WaitGroup
+			g := s.follow(ctx, &followers, j, none)
+			readers.Go(func() {
+				for ctx.Err() == nil {
+					time.Sleep(250 * time.Millisecond)
+					for key := range int64(keys) {
+						began := time.Now()
+						got, err := g.Get(t.Context(), key)
+						if want := s.at(key, began.Add(-shows)); err != nil || got[0] < want {
+							t.Errorf("at %v, %d is %d, %v; ten seconds before it was %d", began, key, got[0], err, want)
+						}
+					}
+				}
+			})
+			lasting, _ := start()
+			owner, way := start()
+			for i, act := range acts {
+				time.Sleep(time.Duration(pauses[i%len(pauses)])*time.Millisecond + time.Microsecond)
+				key := int64(i % keys)
+				switch act {
+				case "kill":
+					s.increment(key)
+					owner.stop() // of what it knows nobody is told
+					owner, way = start()
+				case "stop":
+					s.increment(key)
+					owner.Changed(t.Context(), []int64{key}, nil)
+					must(t, owner.Close())
+					owner, way = start()
+				case "cut off":
+					way.away.Store(true)
+					s.increment(key)
+					owner.Changed(t.Context(), []int64{key}, nil)
+					time.Sleep(time.Duration(pauses[i%len(pauses)]) * time.Millisecond)
+					way.away.Store(false)
+				case "begin anew":
+					j.away.Store(true)
+					time.Sleep(2 * FollowEvery)
+					j.away.Store(false)
+				}
+				lasting.Changed(t.Context(), []int64{keys}, nil)
+			}
+			time.Sleep(2 * shows)
+			cancel()
+			readers.Wait()
+			followers.Wait()
+			must(t, owner.Close())
+			must(t, lasting.Close())
+		})
 	})
 }
 

@@ -16,13 +16,23 @@ type Held interface {
 	// Forget drops the counts of those who have changed.
 	Forget(videos, users []int64)
 	// Confirm tells that what was asked for at or after since, and not forgotten, was
-	// right at asOf; Doubt that nobody knows any more.
-	Confirm(since, asOf time.Time)
+	// right at asOf, unless a change went unannounced. After sure, unless that is zero,
+	// none has. Doubt tells that nobody knows any more.
+	Confirm(since, sure, asOf time.Time)
 	Doubt()
 }
 
 // FollowEvery is how often a follower looks for changes.
 const FollowEvery = 100 * time.Millisecond
+
+const (
+	// silence is how long an announcer may not be heard until it is missed. Who has
+	// listened for as long has heard of all there are.
+	silence = 3 * time.Second
+	// mourning is how long one is missed: longer than who is cut off, and changes counts
+	// all the while, mostly takes to be heard again.
+	mourning = time.Minute
+)
 
 // Follower hears of changes.
 type Follower struct {
@@ -36,11 +46,15 @@ type Follower struct {
 	// is when it began to.
 	position string
 	since    time.Time
+	// heard is when each announcer was heard last; sure is since when all of them have
+	// been, zero while one is missed or may not have been heard yet.
+	heard map[string]time.Time
+	sure  time.Time
 }
 
 // NewFollower returns one that keeps held right once Follow runs.
 func NewFollower(journal cache.Journal, held Held, now func() time.Time, log *slog.Logger) *Follower {
-	return &Follower{journal: journal, held: held, now: now, log: log}
+	return &Follower{journal: journal, held: held, now: now, log: log, heard: map[string]time.Time{}}
 }
 
 // Follow looks for changes at every tick until ctx ends.
@@ -61,7 +75,7 @@ func (f *Follower) look(ctx context.Context) {
 	began := f.now()
 	entries, last, err := f.journal.After(ctx, f.position)
 	if err == nil {
-		err = f.forget(entries)
+		err = f.hear(entries, began)
 	}
 	switch {
 	case err != nil:
@@ -71,7 +85,8 @@ func (f *Follower) look(ctx context.Context) {
 		f.position, f.since = last, f.now()
 	default:
 		f.position = last
-		f.held.Confirm(f.since, began)
+		f.miss(began)
+		f.held.Confirm(f.since, f.sure, began)
 		f.find(ctx)
 	}
 }
@@ -80,7 +95,8 @@ func (f *Follower) look(ctx context.Context) {
 // then.
 func (f *Follower) lose(ctx context.Context, err error) {
 	f.held.Doubt()
-	f.position = ""
+	f.position, f.sure = "", time.Time{}
+	clear(f.heard)
 	if !f.lost && ctx.Err() == nil {
 		f.lost = true
 		f.log.WarnContext(ctx, "counts are held for a moment only while nobody tells which have changed", "error", err)
@@ -94,13 +110,42 @@ func (f *Follower) find(ctx context.Context) {
 	}
 }
 
-func (f *Follower) forget(entries [][]byte) error {
+// hear has what changed forgotten, and notes who told of it in a look that began then.
+func (f *Follower) hear(entries [][]byte, began time.Time) error {
 	for _, entry := range entries {
 		var changed event.CountsChanged
 		if err := proto.Unmarshal(entry, &changed); err != nil {
 			return err
 		}
 		f.held.Forget(changed.GetVideoIds(), changed.GetUserIds())
+		if changed.GetEverything() {
+			f.since = f.now() // what was asked for before is not believed
+		}
+		switch name := changed.GetAnnouncer(); {
+		case changed.GetLeaves():
+			delete(f.heard, name)
+		case name != "":
+			f.heard[name] = began
+		}
 	}
 	return nil
+}
+
+// miss finds out, in a look that began then, whether anybody is missed.
+func (f *Follower) miss(began time.Time) {
+	all := len(f.heard) > 0 && began.Sub(f.since) >= silence
+	for name, at := range f.heard {
+		switch quiet := began.Sub(at); {
+		case quiet >= mourning:
+			delete(f.heard, name)
+		case quiet >= silence:
+			all = false
+		}
+	}
+	switch {
+	case !all:
+		f.sure = time.Time{}
+	case f.sure.IsZero():
+		f.sure = f.now()
+	}
 }

@@ -55,6 +55,11 @@ func examine(ctx context.Context, i invocation) (err error) {
 	if err != nil {
 		return err
 	}
+	counted, closeChanges, err := boot.OpenChanges(cfg, log)
+	defer func() { err = errors.Join(err, closeChanges()) }()
+	if err != nil {
+		return err
+	}
 	deps := doctor.Deps{DB: db, Media: store, Broker: broker, Queues: boot.Queues(), Now: time.Now}
 	left := 0
 	for _, check := range doctor.Checks(deps) {
@@ -63,6 +68,9 @@ func examine(ctx context.Context, i invocation) (err error) {
 		if err != nil {
 			faults = append(faults, fmt.Errorf("looking at %s: %w", check.Name, err))
 		}
+	}
+	if *fix {
+		counted.Everything(ctx) // gateways hold counters as they were before they were mended
 	}
 	if left > 0 {
 		faults = append(faults, fmt.Errorf("%d findings", left))

@@ -36,7 +36,7 @@ func moderate(ctx context.Context, i invocation) error {
 		case "hide":
 			err, done = hide(ctx, s, id), "hidden, and its files have other addresses; lists of likes may show its title for as long as cache.cards says (5m) more"
 		case "unhide":
-			err, done = video.Unhide(ctx, s.db, id, time.Now()), "published again, as the newest"
+			err, done = unhide(ctx, s, id), "published again, as the newest"
 		case "reprocess":
 			err, done = reprocess(ctx, s, id), "queued"
 		default:
@@ -56,7 +56,21 @@ func hide(ctx context.Context, s session, id int64) (err error) {
 	if err != nil {
 		return err
 	}
-	return video.Hide(ctx, s.db, files, id)
+	counted, closeChanges, err := boot.OpenChanges(s.cfg, s.log)
+	defer func() { err = errors.Join(err, closeChanges()) }()
+	if err != nil {
+		return err
+	}
+	return video.Hide(ctx, s.db, files, counted, id)
+}
+
+func unhide(ctx context.Context, s session, id int64) (err error) {
+	counted, closeChanges, err := boot.OpenChanges(s.cfg, s.log)
+	defer func() { err = errors.Join(err, closeChanges()) }()
+	if err != nil {
+		return err
+	}
+	return video.Unhide(ctx, s.db, counted, id, time.Now())
 }
 
 func reprocess(ctx context.Context, s session, id int64) (err error) {

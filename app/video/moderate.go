@@ -7,6 +7,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"backbeat/app/changes"
 	"backbeat/app/errs"
 	"backbeat/app/media"
 	"backbeat/model"
@@ -22,7 +23,7 @@ func Find(ctx context.Context, db *gorm.DB, id int64) (*model.Video, error) {
 // Hide takes a published video out of every feed and list, and off its author's
 // works. Its likes and comments stay, its files get other addresses: whoever knows the
 // old ones finds nothing there. Conflict when it isn't published.
-func Hide(ctx context.Context, db *gorm.DB, files media.Store, id int64) error {
+func Hide(ctx context.Context, db *gorm.DB, files media.Store, counted *changes.Announcer, id int64) error {
 	row, err := Find(ctx, db, id)
 	if err != nil {
 		return err
@@ -34,7 +35,9 @@ func Hide(ctx context.Context, db *gorm.DB, files media.Store, id int64) error {
 	if err := errors.Join(media.Copy(ctx, files, row.PlayKey, play), media.Copy(ctx, files, row.CoverKey, cover)); err != nil {
 		return errors.Join(err, files.Delete(context.WithoutCancel(ctx), play, cover))
 	}
-	if err := (store{db}).hide(ctx, row, play, cover); err != nil {
+	err = store{db}.hide(ctx, row, play, cover)
+	counted.Changed(ctx, nil, []int64{row.AuthorID})
+	if err != nil {
 		return err // perhaps it took effect: doctor finds which files nobody names
 	}
 	var unused []string
@@ -53,12 +56,13 @@ func Hide(ctx context.Context, db *gorm.DB, files media.Store, id int64) error {
 
 // Unhide publishes a hidden video again, as the newest. Conflict when it isn't
 // hidden.
-func Unhide(ctx context.Context, db *gorm.DB, id int64, now time.Time) error {
+func Unhide(ctx context.Context, db *gorm.DB, counted *changes.Announcer, id int64, now time.Time) error {
 	row, err := Find(ctx, db, id)
 	if err != nil {
 		return err
 	}
 	won, err := store{db}.release(ctx, row, model.VideoHidden, now.UnixMilli())
+	counted.Changed(ctx, nil, []int64{row.AuthorID})
 	if err == nil && !won {
 		err = errs.New(errs.Conflict, "视频未隐藏")
 	}

@@ -9,6 +9,8 @@ import (
 
 	"gorm.io/gorm"
 
+	"backbeat/app/cache"
+	"backbeat/app/changes"
 	"backbeat/app/errs"
 	"backbeat/app/media"
 	"backbeat/model"
@@ -43,12 +45,15 @@ func TestAHiddenVideoIsNowhereUntilItIsShownAgain(t *testing.T) {
 		release(t, s, author, first, second)
 		files, err := media.NewDisk(t.TempDir())
 		check(t, err)
+		journal := cache.NewMemoryJournal()
+		_, position, _ := journal.After(t.Context(), "")
+		counted := changes.NewAnnouncer(journal, s.log)
 		play := "play/a.mp4" // both videos'
 		for _, key := range []string{play, "cover/a.jpg"} {
 			check(t, files.Put(t.Context(), key, strings.NewReader(key), int64(len(key)), ""))
 		}
 		for turn := range 2 { // hiding is no one-way street
-			check(t, Hide(t.Context(), db, files, first))
+			check(t, Hide(t.Context(), db, files, counted, first))
 			if _, err := files.Open(t.Context(), play); (err == nil) != (turn == 0) {
 				t.Errorf("opening the file of the video, which another one uses: %t: %v", turn == 0, err)
 			}
@@ -56,15 +61,15 @@ func TestAHiddenVideoIsNowhereUntilItIsShownAgain(t *testing.T) {
 			if !slices.Equal(feed, []int64{second}) || !slices.Equal(works, []int64{second}) || count != 1 || known {
 				t.Errorf("hidden: feed %v, works %v, %d counted, known to its author: %t", feed, works, count, known)
 			}
-			if err := Hide(t.Context(), db, files, first); !errs.Is(err, errs.Conflict) {
+			if err := Hide(t.Context(), db, files, counted, first); !errs.Is(err, errs.Conflict) {
 				t.Errorf("hiding twice: %v", err)
 			}
-			check(t, Unhide(t.Context(), db, first, noon.Add(time.Minute)))
+			check(t, Unhide(t.Context(), db, counted, first, noon.Add(time.Minute)))
 			feed, works, count, known = listed(t, s, author, first)
 			if !slices.Equal(feed, []int64{first, second}) || !slices.Equal(works, []int64{second, first}) || count != 2 || !known {
 				t.Errorf("shown again: feed %v, works %v, %d counted, known %t", feed, works, count, known)
 			}
-			if err := Unhide(t.Context(), db, first, noon); !errs.Is(err, errs.Conflict) {
+			if err := Unhide(t.Context(), db, counted, first, noon); !errs.Is(err, errs.Conflict) {
 				t.Errorf("showing what is not hidden: %v", err)
 			}
 			row, err := Find(t.Context(), db, first)
@@ -80,8 +85,13 @@ func TestAHiddenVideoIsNowhereUntilItIsShownAgain(t *testing.T) {
 			}
 			check(t, file.Close())
 		}
-		if err := Hide(t.Context(), db, files, 12345); !errs.Is(err, errs.NotFound) {
+		if err := Hide(t.Context(), db, files, counted, 12345); !errs.Is(err, errs.NotFound) {
 			t.Errorf("hiding nothing: %v", err)
+		}
+		// What its author's works are counted as changed four times, and when it could not
+		// be hidden or shown it may have.
+		if told, _, err := journal.After(t.Context(), position); err != nil || len(told) < 4 {
+			t.Errorf("%d changes were announced, %v", len(told), err)
 		}
 		var kept int
 		for _, err := range files.List(t.Context()) {

@@ -271,9 +271,17 @@ func (x *VideoFailed) GetReason() string {
 // (package app/changes). It travels in the shared journal, not in a queue: nothing is
 // lost with it.
 type CountsChanged struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	VideoIds      []int64                `protobuf:"varint,1,rep,packed,name=video_ids,json=videoIds,proto3" json:"video_ids,omitempty"`
-	UserIds       []int64                `protobuf:"varint,2,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	VideoIds []int64                `protobuf:"varint,1,rep,packed,name=video_ids,json=videoIds,proto3" json:"video_ids,omitempty"`
+	UserIds  []int64                `protobuf:"varint,2,rep,packed,name=user_ids,json=userIds,proto3" json:"user_ids,omitempty"`
+	// Who tells of it, by a name drawn when it started: a process that tells something
+	// every second, if only that it is there. When it is heard no more, a change of its
+	// may be one that nobody was told of. Empty for a command, which is soon over.
+	Announcer string `protobuf:"bytes,3,opt,name=announcer,proto3" json:"announcer,omitempty"`
+	// The announcer ends in order, and has told everything.
+	Leaves bool `protobuf:"varint,4,opt,name=leaves,proto3" json:"leaves,omitempty"`
+	// Any count may have changed.
+	Everything    bool `protobuf:"varint,5,opt,name=everything,proto3" json:"everything,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -322,6 +330,27 @@ func (x *CountsChanged) GetUserIds() []int64 {
 	return nil
 }
 
+func (x *CountsChanged) GetAnnouncer() string {
+	if x != nil {
+		return x.Announcer
+	}
+	return ""
+}
+
+func (x *CountsChanged) GetLeaves() bool {
+	if x != nil {
+		return x.Leaves
+	}
+	return false
+}
+
+func (x *CountsChanged) GetEverything() bool {
+	if x != nil {
+		return x.Everything
+	}
+	return false
+}
+
 var File_event_proto protoreflect.FileDescriptor
 
 const file_event_proto_rawDesc = "" +
@@ -341,10 +370,15 @@ const file_event_proto_rawDesc = "" +
 	"\bvideo_id\x18\x01 \x01(\x03R\avideoId\x12\x1b\n" +
 	"\tauthor_id\x18\x02 \x01(\x03R\bauthorId\x12\x14\n" +
 	"\x05title\x18\x03 \x01(\tR\x05title\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"G\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x9d\x01\n" +
 	"\rCountsChanged\x12\x1b\n" +
 	"\tvideo_ids\x18\x01 \x03(\x03R\bvideoIds\x12\x19\n" +
-	"\buser_ids\x18\x02 \x03(\x03R\auserIdsB\x16Z\x14backbeat/proto/eventb\x06proto3"
+	"\buser_ids\x18\x02 \x03(\x03R\auserIds\x12\x1c\n" +
+	"\tannouncer\x18\x03 \x01(\tR\tannouncer\x12\x16\n" +
+	"\x06leaves\x18\x04 \x01(\bR\x06leaves\x12\x1e\n" +
+	"\n" +
+	"everything\x18\x05 \x01(\bR\n" +
+	"everythingB\x16Z\x14backbeat/proto/eventb\x06proto3"
 
 var (
 	file_event_proto_rawDescOnce sync.Once

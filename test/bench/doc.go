@@ -18,6 +18,10 @@
 // cluster with the seed's numbers and in one with so many times as much, each with
 // users and videos drawn by popularity and evenly.
 //
+// Last, a mix is driven by ever more clients that ask again as soon as they are
+// answered.
+//
 // Tables go to the terminal, and the same to out/latest.json; the result before
-// that is kept as out/previous.json. Growth goes to out/growth.json.
+// that is kept as out/previous.json. Growth goes to out/growth.json, and what our
+// processes logged to files beside them.
 package main

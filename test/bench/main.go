@@ -48,7 +48,7 @@ func command(args []string) error {
 	if *times < 0 || *times == 1 {
 		return fmt.Errorf("%d times the data is no growth", *times)
 	}
-	if len(choose(*only)) == 0 && !slices.ContainsFunc([]string{crowdName, hotName, shardsName}, func(name string) bool { return strings.Contains(name, *only) }) {
+	if len(choose(*only)) == 0 && !slices.ContainsFunc([]string{crowdName, eagerName, hotName, shardsName}, func(name string) bool { return strings.Contains(name, *only) }) {
 		return fmt.Errorf("no row holds %q", *only)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -150,6 +150,11 @@ func (result *Result) measure(ctx context.Context, b *bench, only string) error 
 	if strings.Contains(crowdName, only) {
 		if err := result.measureCrowd(ctx, b, before); err != nil {
 			return fmt.Errorf("a crowd of %d: %w", phones, err)
+		}
+	}
+	if strings.Contains(eagerName, only) {
+		if err := result.measureEager(ctx, b); err != nil {
+			return fmt.Errorf("eager clients: %w", err)
 		}
 	}
 	if len(chosen) == 0 {

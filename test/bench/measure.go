@@ -19,7 +19,7 @@ const (
 	// floor is. Where there is much data it takes growthWarmFor until processes hold
 	// what they hold for minutes.
 	warmFor       = time.Second
-	growthWarmFor = 5 * time.Second
+	growthWarmFor = 20 * time.Second
 	floorFor      = time.Second
 	// idleFor is how long the system is looked at while nobody asks it anything.
 	idleFor = 5 * time.Second

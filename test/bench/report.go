@@ -36,7 +36,9 @@ type Result struct {
 	Rows  []Row `json:"rows"`
 	Few   []Row `json:"few"`
 	Crowd []Row `json:"crowd"`
+	// Eager are from ever more clients that wait for nothing between two requests. It,
 	// Hot and Drains are nil when they were not asked for.
+	Eager  []Row   `json:"eager,omitempty"`
 	Hot    *Hot    `json:"hot,omitempty"`
 	Drains []Drain `json:"drains,omitempty"`
 	// Growth are two sizes of the data; then there are no other rows.
@@ -191,6 +193,11 @@ func (result *Result) print(w io.Writer) error {
 			if r.Fault != "" {
 				fmt.Fprintf(w, "    an error: %s\n", r.Fault)
 			}
+		}
+	}
+	if len(result.Eager) > 0 {
+		if err := printEager(w, result.Eager); err != nil {
+			return err
 		}
 	}
 	printProfiles(w, result.Rows)

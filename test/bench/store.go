@@ -102,11 +102,13 @@ type awaited struct {
 	answered atomic.Int64
 }
 
-// settleWithin bounds the wait for queues to drain, settleEvery is how often that
-// is looked for.
+// settleWithin bounds the wait for queues to drain. Between two looks for that lies
+// settleEvery, or a share of the wait so far: what looking costs the database counts as
+// the row's.
 const (
 	settleWithin = 3 * time.Minute
 	settleEvery  = 50 * time.Millisecond
+	settleShare  = 20
 )
 
 // begin takes the number as it is now.
@@ -123,14 +125,14 @@ func (a *awaited) settle(ctx context.Context) (missing int64, err error) {
 		return 0, nil
 	}
 	want := a.base + answered
-	for deadline := time.Now().Add(settleWithin); ; time.Sleep(settleEvery) {
+	for start := time.Now(); ; time.Sleep(max(settleEvery, time.Since(start)/settleShare)) {
 		a.base, err = a.count(ctx)
 		switch {
 		case err != nil:
 			return 0, fmt.Errorf("counting %s: %w", a.what, err)
 		case a.base >= want:
 			return 0, nil
-		case time.Now().After(deadline):
+		case time.Since(start) > settleWithin:
 			return want - a.base, nil
 		}
 	}

@@ -236,10 +236,23 @@ func (w *world) close() error {
 		faults = append(faults, w.redis.Close())
 	}
 	if w.cluster != nil {
-		faults = append(faults, w.cluster.Stop())
+		faults = append(faults, w.cluster.Stop(), w.keepLogs())
 	}
 	if w.dir != "" {
 		faults = append(faults, os.RemoveAll(w.dir))
+	}
+	return errors.Join(faults...)
+}
+
+// keepLogs leaves behind what our processes logged: a row may have had errors.
+func (w *world) keepLogs() error {
+	var faults []error
+	for _, part := range w.cluster.Parts {
+		log, err := os.ReadFile(filepath.Join(part.Dir, "log"))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(out, part.Name+".log"), log, 0o644)
+		}
+		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
 }
