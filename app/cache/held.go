@@ -70,7 +70,7 @@ type confirmed struct{ since, sure, asOf int64 }
 // until returns how long after it was asked for a value may be confirmed.
 func (c *confirmed) until(asked int64) time.Duration {
 	switch {
-	case c == nil || asked < c.since:
+	case asked < c.since:
 		return 0
 	case asked < c.sure:
 		return trusted
@@ -139,7 +139,7 @@ func (e held[V]) younger(told *confirmed, age time.Duration, now int64) bool {
 	switch {
 	case e.err != nil:
 		age = min(age, briefly)
-	case now-asked < int64(told.until(asked)):
+	case told != nil && now-asked < int64(told.until(asked)):
 		asked = max(asked, told.asOf)
 	}
 	return now-asked < int64(age)

@@ -568,6 +568,26 @@ func TestHeldIsNotAgedByAnOldConfirmation(t *testing.T) {
 	})
 }
 
+// A value may be younger than who looks for it: it was asked for between that one's look
+// at the clock and at what is held.
+func TestHeldTakesWhatIsYoungerThanTheLook(t *testing.T) {
+	at := time.Unix(1, 0)
+	h := NewHeld[int, string](10, time.Second, func() time.Time { return at }, nil)
+	h.Put(1, "a")
+	look := func() {
+		t.Helper()
+		if got, ok := h.Peek(1); !ok || got != "a" {
+			t.Errorf("%q is held: %t", got, ok)
+		}
+	}
+	at = at.Add(-time.Millisecond)
+	look() // nobody tells of changes
+	h.Confirm(at.Add(-time.Second), time.Time{}, at)
+	look()
+	h.Confirm(at.Add(time.Second), time.Time{}, at.Add(time.Second))
+	look()
+}
+
 func TestHeldDoubts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{values: map[int]string{1: "a", 2: "b"}}

@@ -303,6 +303,34 @@ func TestRowIsJudgedByItsFloors(t *testing.T) {
 	}
 }
 
+func TestWhatGoesWrongBesideTheMeasuredLoadCounts(t *testing.T) {
+	r := Row{Errors: 1, Fault: "refused"}
+	r.blame(tally{})
+	if r.Errors != 1 || r.Fault != "refused" {
+		t.Errorf("%+v", r)
+	}
+	r.blame(tally{errors: 2, fault: errors.New("cut off")})
+	r.lose(3)
+	if r.Errors != 6 || !strings.HasPrefix(r.Fault, "3 ") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// Answers are good ones or not, however many clients ask.
+func TestEagerClientsAreServedOrTurnedAway(t *testing.T) {
+	var printed strings.Builder
+	err := printEager(&printed, []Row{{Connections: 64, Requests: 100, RPS: 50}, {Connections: 2000, Requests: 100, RPS: 50, Errors: 60, Fault: "refused"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := strings.Join(strings.Fields(printed.String()), " ")
+	for _, line := range []string{" 64 50 0.0 %", " 2000 20 60.0 %", "2000 clients, an error: refused"} {
+		if !strings.Contains(said, line) {
+			t.Errorf("no %q in %s", line, printed.String())
+		}
+	}
+}
+
 func TestResultsAreComparedByName(t *testing.T) {
 	a := Result{Rows: []Row{{Name: "feed", Connections: many, CPU: 1, Floors: Floors{RPC: 0.2}}, {Name: "gone", Connections: many}}}
 	b := Result{Rows: []Row{{Name: "feed", Connections: many, CPU: 1, Floors: Floors{RPC: 0.4}}, {Name: "new", Connections: many}}}

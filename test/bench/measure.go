@@ -116,16 +116,17 @@ func (b *bench) measure(ctx context.Context, r row) (crowd, handful Row, err err
 	if handful, err = b.warmed(ctx, r, next, few, warmFor); err != nil {
 		return crowd, handful, err
 	}
-	taken, missing, err := b.profiled(ctx, r, next, crowd.By)
+	taken, meanwhile, missing, err := b.profiled(ctx, r, next, crowd.By)
 	crowd.Profile = &taken
+	crowd.blame(meanwhile)
 	crowd.lose(missing)
 	return crowd, handful, err
 }
 
-// warmed drives a row for a moment and then measures it. What is lost in the first
+// warmed drives a row for a moment and then measures it. What goes wrong in the first
 // counts as an error of the second.
 func (b *bench) warmed(ctx context.Context, r row, next source, connections int, warm time.Duration) (Row, error) {
-	drive(ctx, load{addr: b.world.addr, connections: connections, length: warm, next: limited(next, r.most/4)})
+	before := drive(ctx, load{addr: b.world.addr, connections: connections, length: warm, next: limited(next, r.most/4)})
 	missing, err := b.world.settle(ctx)
 	if err != nil {
 		return Row{}, err
@@ -136,6 +137,7 @@ func (b *bench) warmed(ctx context.Context, r row, next source, connections int,
 		return result, err
 	}
 	result.lose(missing)
+	result.blame(before)
 	return result, nil
 }
 

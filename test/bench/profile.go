@@ -37,8 +37,9 @@ type Profile struct {
 }
 
 // profiled drives the row again, for a profile of the role that is asked for, or
-// of that process of ours which costs most in it.
-func (b *bench) profiled(ctx context.Context, r row, next source, by map[string]float64) (taken Profile, missing int64, err error) {
+// of that process of ours which costs most in it. It returns what came of that load
+// beside it.
+func (b *bench) profiled(ctx context.Context, r row, next source, by map[string]float64) (taken Profile, came tally, missing int64, err error) {
 	taken.Role = b.profile
 	if taken.Role == "" {
 		taken.Role = b.costliest(by)
@@ -46,16 +47,16 @@ func (b *bench) profiled(ctx context.Context, r row, next source, by map[string]
 	taken.File = filepath.Join(out, file(r.name)+"-"+taken.Role+".pprof")
 	done := make(chan error, 1)
 	go func() { done <- takeProfile(ctx, b.part(taken.Role).Metrics, taken.File, profileFor) }()
-	drive(ctx, load{addr: b.world.addr, connections: many, length: profileFor, next: limited(next, r.most)})
+	came = drive(ctx, load{addr: b.world.addr, connections: many, length: profileFor, next: limited(next, r.most)})
 	missing, err = b.world.settle(ctx)
 	if err := errors.Join(err, <-done); err != nil {
-		return taken, missing, err
+		return taken, came, missing, err
 	}
 	if taken.Flat, err = top(ctx, taken.File, "", "-flat"); err != nil {
-		return taken, missing, err
+		return taken, came, missing, err
 	}
 	taken.Cumulative, err = top(ctx, taken.File, ours, "-cum")
-	return taken, missing, err
+	return taken, came, missing, err
 }
 
 // costliest returns the role whose process spent most.

@@ -115,6 +115,14 @@ func (r *Row) fill(of row, connections int, t tally, spent account, asked counts
 	r.SQL, r.Redis, r.RPC = rounded(float64(asked.sql)/n), rounded(float64(asked.redis)/n), rounded(float64(asked.rpc)/n)
 }
 
+// blame counts what went wrong in a load of the row's that is not measured.
+func (r *Row) blame(t tally) {
+	if t.errors > 0 {
+		r.Errors += t.errors
+		r.Fault = t.fault.Error()
+	}
+}
+
 // lose counts what was answered and never took effect.
 func (r *Row) lose(missing int64) {
 	if missing > 0 {
