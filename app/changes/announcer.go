@@ -6,9 +6,9 @@
 // mostly can't follow either and hold counts no longer than cache.counts says.
 //
 // A change that nobody is told of, since whoever made it was killed just then, shows
-// within ten seconds: an announcer is heard every second, and when one falls silent
-// without taking its leave, gateways believe what they held before for ten seconds
-// after they asked for it, as they do until they have heard of all there are
+// within fifteen seconds: an announcer is heard every second, and when one falls silent
+// for as long without taking its leave, gateways believe what they held before for ten
+// seconds after they asked for it, as they do until they have heard of all there are
 // (cache.Held). Only one that could not reach Redis even once since gateways began to
 // listen is not missed: what it changed shows after five minutes then.
 package changes

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -25,9 +26,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// Now and then the race detector's runtime crashes in a bubble of a property: a
-	// quarter of rapid's usual number makes that rarer.
-	if err := flag.Set("rapid.checks", "25"); err != nil {
+	// Now and then the race detector's runtime crashes in a bubble of a property, in one
+	// of some hundreds: with it each property is tried a few times only.
+	checks := "100"
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		checks = "3"
+	}
+	if err := flag.Set("rapid.checks", checks); err != nil {
 		panic(err)
 	}
 	goleak.VerifyTestMain(m)
@@ -886,7 +891,7 @@ func TestFollowingSparesLoads(t *testing.T) {
 		var followers sync.WaitGroup
 		g := s.follow(ctx, &followers, j, none)
 		time.Sleep(silence + 2*FollowEvery) // it has heard of all
-		for range 2900 {
+		for range 2800 {
 			s.check(t, g, 1)
 			time.Sleep(100 * time.Millisecond)
 		}
@@ -906,10 +911,10 @@ func TestFollowingSparesLoads(t *testing.T) {
 }
 
 // Owners that are killed leave changes that nobody is told of, others start and stop in
-// order, and some are cut off from the journal for a while. What one left shows ten
-// seconds later, however long counts have been held.
+// order, and some are cut off from the journal for a while. What one left shows a
+// moment after it is missed, however long counts have been held.
 func TestWhatAKilledOwnerChangedShows(t *testing.T) {
-	const keys, shows = 3, 10*time.Second + 2*FollowEvery
+	const keys, shows = 3, silence + 3*FollowEvery
 	rapid.Check(t, func(rt *rapid.T) {
 		acts := rapid.SliceOfN(rapid.SampledFrom([]string{"kill", "kill", "stop", "cut off", "begin anew"}), 1, 12).Draw(rt, "acts")
 		pauses := rapid.SliceOfN(rapid.IntRange(1, 40_000), 1, 12).Draw(rt, "milliseconds between them")
@@ -932,7 +937,7 @@ func TestWhatAKilledOwnerChangedShows(t *testing.T) {
 						began := time.Now()
 						got, err := g.Get(t.Context(), key)
 						if want := s.at(key, began.Add(-shows)); err != nil || got[0] < want {
-							t.Errorf("at %v, %d is %d, %v; ten seconds before it was %d", began, key, got[0], err, want)
+							t.Errorf("at %v, %d is %d, %v; %v before it was %d, %q with %v ms between", began, key, got[0], err, shows, want, acts, pauses)
 						}
 					}
 				}
@@ -945,7 +950,8 @@ func TestWhatAKilledOwnerChangedShows(t *testing.T) {
 				switch act {
 				case "kill":
 					s.increment(key)
-					owner.stop() // of what it knows nobody is told
+					way.away.Store(true) // of what it knows nobody is told
+					must(t, owner.Close())
 					owner, way = start()
 				case "stop":
 					s.increment(key)

@@ -26,9 +26,10 @@ type Held interface {
 const FollowEvery = 100 * time.Millisecond
 
 const (
-	// silence is how long an announcer may not be heard until it is missed. Who has
-	// listened for as long has heard of all there are.
-	silence = 3 * time.Second
+	// silence is how long an announcer may not be heard until it is missed: then all that
+	// was asked for a while ago is asked again, of those that are sick as well, so a bad
+	// moment of one is no reason. Who has listened for as long has heard of all there are.
+	silence = 15 * time.Second
 	// mourning is how long one is missed: longer than who is cut off, and changes counts
 	// all the while, mostly takes to be heard again.
 	mourning = time.Minute
