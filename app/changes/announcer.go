@@ -9,8 +9,9 @@
 // within fifteen seconds: an announcer is heard every second, and when one falls silent
 // for as long without taking its leave, gateways believe what they held before for ten
 // seconds after they asked for it, as they do until they have heard of all there are
-// (cache.Held). Only one that could not reach Redis even once since gateways began to
-// listen is not missed: what it changed shows after five minutes then.
+// (cache.Held). Nobody misses one that could not reach Redis even once since gateways
+// began to listen, nor any more one that could not for a minute: what it changes then
+// shows after five minutes, or once it can.
 package changes
 
 import (

@@ -8,6 +8,7 @@ import (
 	"gorm.io/gorm"
 
 	"backbeat/app/boot"
+	"backbeat/app/changes"
 	"backbeat/config"
 )
 
@@ -32,4 +33,14 @@ func (i invocation) withDatabase(ctx context.Context, do func(s session) error) 
 		return err
 	}
 	return do(session{cfg, log, db})
+}
+
+// counting runs do, which tells gateways whose counts it changes.
+func (s session) counting(do func(counted *changes.Announcer) error) (err error) {
+	counted, closeChanges, err := boot.OpenChanges(s.cfg, s.log)
+	defer func() { err = errors.Join(err, closeChanges()) }()
+	if err != nil {
+		return err
+	}
+	return do(counted)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"backbeat/app/boot"
+	"backbeat/app/changes"
 	"backbeat/app/doctor"
 	"backbeat/model"
 )
@@ -55,11 +56,6 @@ func examine(ctx context.Context, i invocation) (err error) {
 	if err != nil {
 		return err
 	}
-	counted, closeChanges, err := boot.OpenChanges(cfg, log)
-	defer func() { err = errors.Join(err, closeChanges()) }()
-	if err != nil {
-		return err
-	}
 	deps := doctor.Deps{DB: db, Media: store, Broker: broker, Queues: boot.Queues(), Now: time.Now}
 	left := 0
 	for _, check := range doctor.Checks(deps) {
@@ -69,8 +65,11 @@ func examine(ctx context.Context, i invocation) (err error) {
 			faults = append(faults, fmt.Errorf("looking at %s: %w", check.Name, err))
 		}
 	}
-	if *fix {
-		counted.Everything(ctx) // gateways hold counters as they were before they were mended
+	if *fix { // gateways hold counters as they were before they were mended
+		faults = append(faults, session{cfg, log, db}.counting(func(counted *changes.Announcer) error {
+			counted.Everything(ctx)
+			return nil
+		}))
 	}
 	if left > 0 {
 		faults = append(faults, fmt.Errorf("%d findings", left))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"backbeat/app/boot"
+	"backbeat/app/changes"
 	"backbeat/app/video"
 	"backbeat/model"
 )
@@ -56,21 +57,15 @@ func hide(ctx context.Context, s session, id int64) (err error) {
 	if err != nil {
 		return err
 	}
-	counted, closeChanges, err := boot.OpenChanges(s.cfg, s.log)
-	defer func() { err = errors.Join(err, closeChanges()) }()
-	if err != nil {
-		return err
-	}
-	return video.Hide(ctx, s.db, files, counted, id)
+	return s.counting(func(counted *changes.Announcer) error {
+		return video.Hide(ctx, s.db, files, counted, id)
+	})
 }
 
-func unhide(ctx context.Context, s session, id int64) (err error) {
-	counted, closeChanges, err := boot.OpenChanges(s.cfg, s.log)
-	defer func() { err = errors.Join(err, closeChanges()) }()
-	if err != nil {
-		return err
-	}
-	return video.Unhide(ctx, s.db, counted, id, time.Now())
+func unhide(ctx context.Context, s session, id int64) error {
+	return s.counting(func(counted *changes.Announcer) error {
+		return video.Unhide(ctx, s.db, counted, id, time.Now())
+	})
 }
 
 func reprocess(ctx context.Context, s session, id int64) (err error) {

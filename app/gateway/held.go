@@ -18,7 +18,7 @@ import (
 
 const (
 	// maxCounts bounds the counts held, each some 150 bytes: those of everybody who
-	// comes by in the seconds that they are held for.
+	// comes by in the minutes that they may be held for.
 	maxCounts = 200_000
 	// heldCards bounds the cards of users, and those of videos. They are held for
 	// minutes: of a hundred thousand who come by in that time each is asked for once.
