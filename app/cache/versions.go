@@ -10,6 +10,10 @@ import (
 	"backbeat/app/errs"
 )
 
+// HeldLife is how long what is held under a version may be held. Only word of a change
+// that never reaches the cache makes it matter.
+const HeldLife = 30 * time.Second
+
 const (
 	// versionLife is how long a version nobody asks for is kept.
 	versionLife = time.Hour
@@ -25,19 +29,25 @@ const (
 // version was made, hence shows every change answered before.
 //
 // A drop may not reach the cache. Whoever sees the cache fail or connects to it
-// anew takes nothing held before (Epoch). That leaves an instance which asked for
-// nothing meanwhile, for as long as it holds things: a few seconds at most.
+// anew takes nothing held before (Epoch). That leaves instances which saw nothing of it:
+// the drop is repeated until it gets through. Only when it can't for as long, or its
+// process ends before, they show what was until it is HeldLife old.
 type Versions struct {
 	cache  Cache
 	prefix string
 	now    func() time.Time
 	// breaker is that of readings.
 	breaker Breaker
+	// owed are keys whose drop failed.
+	owed *Owed[string]
 }
 
 // NewVersions returns the versions whose keys begin with prefix.
 func NewVersions(cache Cache, prefix string, now func() time.Time) *Versions {
-	return &Versions{cache: cache, prefix: prefix, now: now, breaker: Breaker{After: versionFailures}}
+	return &Versions{
+		cache: cache, prefix: prefix, now: now, breaker: Breaker{After: versionFailures},
+		owed: NewOwed(HeldLife, now, cache.Delete),
+	}
 }
 
 // Version names a state of something, to one process. The zero value names none.
@@ -98,13 +108,17 @@ func (v *Versions) find(ctx context.Context, ids []int64) ([]Version, error) {
 }
 
 // Drop ends the versions of ids. The change is made, so the caller's leaving does
-// not stop it.
+// not stop it. With an error it is done later.
 func (v *Versions) Drop(ctx context.Context, ids ...int64) error {
 	keys := make([]string, len(ids))
 	for i, id := range ids {
 		keys[i] = v.key(id)
 	}
-	return v.cache.Delete(context.WithoutCancel(ctx), keys...)
+	err := v.cache.Delete(context.WithoutCancel(ctx), keys...)
+	if err != nil {
+		v.owed.Add(keys...)
+	}
+	return err
 }
 
 func (v *Versions) key(id int64) string { return v.prefix + strconv.FormatInt(id, 10) }

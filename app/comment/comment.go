@@ -52,6 +52,6 @@ func New(deps Deps) *Server {
 	s := &Server{store: &store{db: deps.DB, ids: deps.IDs}, now: deps.Now, log: deps.Log}
 	s.versions = cache.NewVersions(deps.Cache, "comment:", deps.Now)
 	s.counted = deps.Changes
-	s.lists = cache.NewWeighed(heldBytes, weight, heldLife, deps.Now, s.load).Counted(cache.NewCounters(deps.Metrics), "comments")
+	s.lists = cache.NewWeighed(heldBytes, weight, cache.HeldLife, deps.Now, s.load).Counted(cache.NewCounters(deps.Metrics), "comments")
 	return s
 }

@@ -9,9 +9,6 @@ import (
 )
 
 const (
-	// heldLife is how old a list that an instance holds may be, should word of a
-	// change not reach it.
-	heldLife = 3 * time.Second
 	// heldBytes bounds the lists held, of which one has a few comments or a thousand;
 	// commentBytes is what one takes beside its text. heldTimeout bounds the loading of
 	// a list.
@@ -90,7 +87,7 @@ func (s *Server) load(ctx context.Context, of []listing) (map[listing][]*entity.
 // changed ends what instances hold of the comments of videos.
 func (s *Server) changed(ctx context.Context, videos ...int64) {
 	if lost := s.versions.Drop(ctx, videos...); lost != nil {
-		s.log.DebugContext(ctx, "comments held elsewhere are left to expire", "videos", videos, "error", lost)
+		s.log.DebugContext(ctx, "comments held elsewhere are ended later", "videos", videos, "error", lost)
 	}
 	s.counted.Changed(ctx, videos, nil)
 }

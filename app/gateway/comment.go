@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"slices"
+	"sync/atomic"
 
 	"backbeat/app/errs"
 	"backbeat/proto/comment"
@@ -73,7 +75,7 @@ func (g *Gateway) comments(ctx context.Context, q *request) (answer, error) {
 		return nil, err
 	}
 	key := commentsKey{q.links, videoID}
-	held, _ := g.held.comments.Peek(key)
+	held := g.heldComments(ctx, key)
 	known := uint64(0)
 	if held != nil {
 		known = held.version
@@ -89,17 +91,16 @@ func (g *Gateway) comments(ctx context.Context, q *request) (answer, error) {
 		return nil, err
 	}
 	if known != 0 && found.GetVersion() == known {
-		return g.show(ctx, q, held), nil
+		return g.show(ctx, q, held.page), nil
 	}
-	p, err := g.makeComments(ctx, q, found.GetComments())
+	p, err := g.makeComments(ctx, q.links, found)
 	if err != nil {
 		return nil, err
 	}
-	p.version = found.GetVersion()
 	if p.version != 0 && len(p.missing) == 0 && len(p.body) <= maxHeldPage {
 		g.held.comments.Put(key, p)
 	}
-	return g.show(ctx, q, p), nil
+	return g.show(ctx, q, p.page), nil
 }
 
 // newest returns a video's comments, or nothing when they are those that known
@@ -129,19 +130,65 @@ type commentsKey struct {
 	video int64
 }
 
-// makeComments renders comments as somebody sees them who follows nobody.
-func (g *Gateway) makeComments(ctx context.Context, q *request, comments []*entity.Comment) (*page, error) {
-	nobody := &request{links: q.links, missing: &parts{}, forAll: true}
-	list := &commentsAnswer{success("获取评论列表成功"), g.commentViews(ctx, nobody, comments)}
-	flagged := make([]subject, len(list.CommentList))
-	for i, c := range list.CommentList {
-		flagged[i] = subject{false, c.User.ID}
+// commentsPage is the page of a video's comments and what it was made of. It is right
+// as long as that is.
+type commentsPage struct {
+	*page
+	// version is that of the comments, 0 for none.
+	version uint64
+	authors []int64
+	facts   *facts
+	// looked is when facts were last looked at, in Unix nanoseconds.
+	looked atomic.Int64
+}
+
+// authorBytes is about what the facts about one author take.
+const authorBytes = 256
+
+func (p *commentsPage) weight() int { return p.page.weight() + authorBytes*len(p.authors) }
+
+// heldComments returns the page held if it still says of its authors what others do
+// now, which is looked at as often as pages are made elsewhere.
+func (g *Gateway) heldComments(ctx context.Context, key commentsKey) *commentsPage {
+	p, found := g.held.comments.Peek(key)
+	if !found {
+		return nil
 	}
-	p, err := newPage(list, flagged)
-	if err != nil {
+	now := g.now().UnixNano()
+	if now-p.looked.Load() < g.held.pages.Load() {
+		return p
+	}
+	q := forAll(key.links)
+	if f := g.facts(ctx, q, nil, p.authors, nil); q.missing.fault() != nil || !f.same(p.facts) {
+		return nil
+	}
+	p.looked.Store(now)
+	return p
+}
+
+// makeComments renders comments as somebody sees them who follows nobody.
+func (g *Gateway) makeComments(ctx context.Context, l links, found *comment.ListResponse) (*commentsPage, error) {
+	p := &commentsPage{version: found.GetVersion(), authors: make([]int64, 0, len(found.GetComments()))}
+	for _, c := range found.GetComments() {
+		p.authors = append(p.authors, c.GetUserId())
+	}
+	p.authors = slices.Clip(distinct(p.authors))
+	p.looked.Store(g.now().UnixNano())
+	q := forAll(l)
+	p.facts = g.facts(ctx, q, nil, p.authors, nil)
+	list := &commentsAnswer{success("获取评论列表成功"), make([]commentView, 0, len(found.GetComments()))}
+	var flagged []subject
+	for _, c := range found.GetComments() {
+		if author, found := p.facts.user(l, c.GetUserId()); found {
+			list.CommentList = append(list.CommentList, commentView{c.GetId(), author, c.GetContent(), g.createDate(c.GetCreatedAt())})
+			flagged = append(flagged, subject{false, author.ID})
+		}
+	}
+	var err error
+	if p.page, err = newPage(list, flagged); err != nil {
 		return nil, err
 	}
-	p.missing = nobody.missing.list()
+	p.missing = q.missing.list()
 	return p, nil
 }
 
@@ -155,22 +202,4 @@ func (g *Gateway) videoSeen(ctx context.Context, q *request, id int64) error {
 		return nil
 	}
 	return err
-}
-
-func (g *Gateway) commentViews(ctx context.Context, q *request, comments []*entity.Comment) []commentView {
-	views := make([]commentView, 0, len(comments))
-	if len(comments) == 0 {
-		return views
-	}
-	authors := make([]int64, len(comments))
-	for i, c := range comments {
-		authors[i] = c.GetUserId()
-	}
-	f := g.facts(ctx, q, nil, distinct(authors), nil)
-	for _, c := range comments {
-		if author, found := f.user(q.links, c.GetUserId()); found {
-			views = append(views, commentView{c.GetId(), author, c.GetContent(), g.createDate(c.GetCreatedAt())})
-		}
-	}
-	return views
 }

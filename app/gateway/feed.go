@@ -112,14 +112,14 @@ func (g *Gateway) loadLists(ctx context.Context, before []int64) (map[int64]*vid
 // makeFeed asks for the page and renders it. It may come with an error that says which
 // parts are degraded.
 func (g *Gateway) makeFeed(ctx context.Context, key feedKey) (*page, error) {
-	q := &request{now: g.now(), links: key.links, missing: &parts{}, forAll: true}
+	q := forAll(key.links)
 	lists, err := g.held.lists.Get(ctx, key.before)
 	q.missing.take(err)
 	if lists[0] == nil {
 		return nil, err
 	}
 	videos := lists[0].GetVideos()
-	newest, next := int64(0), q.now.UnixMilli()
+	newest, next := int64(0), g.now().UnixMilli()
 	if n := len(videos); n > 0 {
 		newest, next = videos[0].GetPublishedAt(), videos[n-1].GetPublishedAt()
 	}

@@ -29,8 +29,8 @@ const (
 	heldLists = 1024
 	// heldPages bounds the bytes of the pages of either kind; clients choose their Host
 	// and their cursor. maxHeldPage is the largest held, in bytes.
-	heldPages   = 32 << 20
-	maxHeldPage = 128 << 10
+	heldPages   = 64 << 20
+	maxHeldPage = 512 << 10
 )
 
 // subject is a video or a user, which counts are about.
@@ -76,11 +76,13 @@ type holdings struct {
 	// pageCounts is how old counts may be when they go into a page that is held, a
 	// Duration: they grow older with it.
 	pageCounts atomic.Int64
+	// pages is how long a page is held, or held unlooked at, a Duration.
+	pages atomic.Int64
 	// lists are videos of the feed before a time. They spare the service being asked
 	// again for a page that was slow, or lacks a part, and is made anew.
 	lists    *cache.Held[int64, *video.FeedResponse]
 	feeds    *cache.Held[feedKey, *page]
-	comments *cache.Held[commentsKey, *page]
+	comments *cache.Held[commentsKey, *commentsPage]
 	// tokens are sessions by the token that proves them.
 	tokens *cache.Held[string, session]
 }
@@ -94,7 +96,7 @@ func (g *Gateway) newHoldings() holdings {
 		counts:   cache.NewHeld(maxCounts, 0, g.now, g.loadCounts).Counted(by, "counts"),
 		lists:    cache.NewHeld(heldLists, 0, g.now, g.loadLists).Counted(by, "lists"),
 		feeds:    cache.NewWeighed(heldPages, (*page).weight, 0, g.now, g.loadFeeds).Counted(by, "feeds"),
-		comments: cache.NewWeighed[commentsKey](heldPages, (*page).weight, 0, g.now, nil).Counted(by, "comments"),
+		comments: cache.NewWeighed[commentsKey](heldPages, (*commentsPage).weight, 0, g.now, nil).Counted(by, "comments"),
 		tokens:   cache.NewHeld[string, session](heldTokens, verifiedLife, g.now, nil).Counted(by, "tokens"),
 	}
 }
@@ -106,7 +108,8 @@ func (h *holdings) set(cfg config.Cache) {
 	h.counts.SetLife(cfg.Counts)
 	pages := min(cfg.Pages, cfg.Counts)
 	h.feeds.SetLife(pages)
-	h.comments.SetLife(pages)
+	h.pages.Store(int64(pages))
+	h.comments.SetLife(cfg.Cards)
 	h.pageCounts.Store(int64(cfg.Counts - pages))
 	h.lists.SetLife(min(pages, cfg.Counts-pages))
 }

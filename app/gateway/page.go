@@ -19,8 +19,6 @@ type page struct {
 	missing []string
 	// newest is the publish time of a feed's first video, 0 without one.
 	newest int64
-	// version is that of the comments shown, 0 for none.
-	version uint64
 }
 
 // flag is a place of a body that says false.

@@ -35,6 +35,9 @@ type request struct {
 	forAll bool
 }
 
+// forAll is the request that a page held for all is made for.
+func forAll(l links) *request { return &request{links: l, missing: &parts{}, forAll: true} }
+
 // userID returns whose list or profile is asked for: user_id, or the viewer
 // (API §1.7). It is 0 when an anonymous viewer names nobody.
 func (q *request) userID() (int64, error) {

@@ -3,6 +3,7 @@ package relation
 import (
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -114,20 +115,87 @@ func TestInstancesShowEachOthersFollows(t *testing.T) {
 	})
 }
 
-// Of a user who follows more than is held, only those asked for are read.
+// Of a user who follows more than a list has, only those asked for are read, each once
+// until somebody follows.
 func TestFlagsOfOneWhoFollowsMany(t *testing.T) {
 	tables.Each(t, func(t *testing.T, db *gorm.DB) {
 		s := newServer(t, db)
-		for target := int64(1000); target <= 1000+maxHeld; target++ {
-			if _, err := s.store.follow(t.Context(), ada, target); err != nil {
-				t.Fatal(err)
+		follows := func(yield func(Pair) bool) {
+			for target := int64(1000); target <= 1000+maxList+1; target++ {
+				if !yield(Pair{ada, target}) {
+					return
+				}
 			}
 		}
-		got := flagsOf(t, s, ada, 1500, bob, 1001, 1000)
-		if want := []int64{1500, 1001, 1000}; !slices.Equal(got, want) {
-			t.Errorf("got %v", got)
+		if err := Seed(t.Context(), Deps{DB: db, IDs: s.store.ids}, follows); err != nil {
+			t.Fatal(err)
+		}
+		const latest, first = 1000 + maxList + 1, 1000
+		statements := tables.Statements(t, db)
+		for _, step := range []struct {
+			name        string
+			asked, want []int64
+			statements  int64
+		}{
+			{"the latest", []int64{latest, latest - 1}, []int64{latest, latest - 1}, 1},
+			{"others", []int64{1500, bob, first + 1, first}, []int64{1500, first + 1, first}, 1},
+			{"known ones", []int64{first, bob, 1500}, []int64{first, 1500}, 0},
+			{"known and unknown ones", []int64{carol, first, bob, latest}, []int64{first, latest}, 1},
+			{"nobody", nil, nil, 0},
+		} {
+			statements.Store(0)
+			if got := flagsOf(t, s, ada, step.asked...); !slices.Equal(got, step.want) || statements.Load() != step.statements {
+				t.Errorf("%s: got %v by %d statements, want %v by %d", step.name, got, statements.Load(), step.want, step.statements)
+			}
+		}
+		mustAct(t, s, ada, bob, true)
+		mustAct(t, s, ada, first, false)
+		if got, want := flagsOf(t, s, ada, first, bob, first+1), []int64{bob, first + 1}; !slices.Equal(got, want) {
+			t.Errorf("after following and unfollowing: got %v, want %v", got, want)
+		}
+		following, _, _, err := lists(t.Context(), s, ada, 0)
+		if err != nil || len(following) != maxList || following[0] != bob {
+			t.Errorf("the list has %d, %v", len(following), err)
 		}
 	})
+}
+
+// Many who look at once at whom somebody follows that follows many are told the same.
+func TestManyLookAtOneWhoFollowsMany(t *testing.T) {
+	set := follows{rest: &rest{known: map[int64]bool{}}}
+	store := func(users []int64) (even []int64) {
+		for _, user := range users {
+			if user%2 == 0 {
+				even = append(even, user)
+			}
+		}
+		slices.Sort(even)
+		return even
+	}
+	var looking sync.WaitGroup
+	for i := range int64(16) {
+		looking.Go(func() {
+			for n := range int64(2 * maxKnown / 20) {
+				users := make([]int64, 20)
+				for j := range users {
+					users[j] = 1 + (20*n*(1+i%3)+int64(j)*7)%(2*maxKnown)
+				}
+				unknown := set.unknown(users)
+				told := store(unknown)
+				set.rest.learn(unknown, told)
+				got, want := set.among(users, told), store(users)
+				slices.Sort(got)
+				if !slices.Equal(got, want) {
+					t.Errorf("got %v, want %v", got, want)
+					return
+				}
+			}
+		})
+	}
+	looking.Wait()
+	if known := len(set.rest.known); known < maxKnown || known > maxKnown+20 {
+		t.Errorf("%d are known", known)
+	}
 }
 
 // Lists of several users tell each viewer whom of them they follow.

@@ -53,7 +53,7 @@ func New(deps Deps) *Server {
 	s.versions = cache.NewVersions(deps.Cache, "relation:", deps.Now)
 	s.counted = deps.Changes
 	by := cache.NewCounters(deps.Metrics)
-	s.follows = cache.NewHeld(heldFollows, heldLife, deps.Now, s.loadFollows).Counted(by, "follows")
-	s.followers = cache.NewHeld(heldLists, heldLife, deps.Now, s.loadFollowers).Counted(by, "followers")
+	s.follows = cache.NewWeighed(heldFollows, follows.weight, cache.HeldLife, deps.Now, s.loadFollows).Counted(by, "follows")
+	s.followers = cache.NewWeighed(heldFollowers, weight, cache.HeldLife, deps.Now, s.loadFollowers).Counted(by, "followers")
 	return s
 }

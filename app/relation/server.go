@@ -31,7 +31,7 @@ func (s *Server) Act(ctx context.Context, in *pb.ActRequest, out *pb.ActResponse
 	changed, err := act(ctx, in.UserId, in.TargetId)
 	// Whatever came of it, it may be done.
 	if lost := s.versions.Drop(ctx, in.UserId, in.TargetId); lost != nil {
-		s.log.DebugContext(ctx, "follows held elsewhere are left to expire", "user", in.UserId, "error", lost)
+		s.log.DebugContext(ctx, "follows held elsewhere are ended later", "user", in.UserId, "error", lost)
 	}
 	if changed || err != nil {
 		s.counted.Changed(ctx, nil, []int64{in.UserId, in.TargetId})
@@ -109,22 +109,14 @@ func (s *Server) lists(ctx context.Context, read func(ctx context.Context, users
 	return nil
 }
 
-// latestFollowing returns the lists held, and reads those that are longer.
+// latestFollowing returns the lists held.
 func (s *Server) latestFollowing(ctx context.Context, users []int64) ([][]int64, error) {
 	sets, err := s.followsOf(ctx, users)
-	if err != nil {
-		return nil, err
+	lists := make([][]int64, len(sets))
+	for i, set := range sets {
+		lists[i] = set.latest
 	}
-	lists := make([][]int64, len(users))
-	for i, user := range users {
-		lists[i] = sets[i].latest
-		if sets[i].more {
-			if lists[i], err = s.store.following(ctx, user, maxList); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return lists, nil
+	return lists, err
 }
 
 // latestFollowers returns the lists held. Without the cache nobody knows whether

@@ -154,14 +154,6 @@ func scanFollows(rows *sql.Rows, into map[int64][]model.Follow) error {
 	return rows.Err()
 }
 
-// following returns up to limit users whom the user follows, latest first.
-func (s *store) following(ctx context.Context, userID int64, limit int) ([]int64, error) {
-	var ids []int64
-	err := s.db.WithContext(ctx).Model(&model.Follow{}).Where("follower_id = ?", userID).
-		Order("seq DESC, followee_id DESC").Limit(limit).Pluck("followee_id", &ids).Error
-	return ids, model.Wrap(err, "listing whom user %d follows", userID)
-}
-
 // followers returns up to limit users who follow the user, latest first.
 func (s *store) followers(ctx context.Context, userID int64, limit int) ([]int64, error) {
 	var ids []int64
