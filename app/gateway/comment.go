@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"backbeat/app/errs"
 	"backbeat/proto/comment"
@@ -136,13 +137,16 @@ type commentsPage struct {
 	*page
 	// version is that of the comments, 0 for none.
 	version uint64
-	authors []int64
-	facts   *facts
-	// looked is when facts were last looked at, in Unix nanoseconds.
+	// authors have cards, nil where there is none, and counts.
+	authors  []int64
+	cards    []*entity.User
+	subjects []subject
+	counts   []counts
+	// looked is when those were last looked at, in Unix nanoseconds.
 	looked atomic.Int64
 }
 
-// authorBytes is about what the facts about one author take.
+// authorBytes is about what is held of one author.
 const authorBytes = 256
 
 func (p *commentsPage) weight() int { return p.page.weight() + authorBytes*len(p.authors) }
@@ -158,8 +162,12 @@ func (g *Gateway) heldComments(ctx context.Context, key commentsKey) *commentsPa
 	if now-p.looked.Load() < g.held.pages.Load() {
 		return p
 	}
-	q := forAll(key.links)
-	if f := g.facts(ctx, q, nil, p.authors, nil); q.missing.fault() != nil || !f.same(p.facts) {
+	cards, err := g.held.users.Get(ctx, p.authors...)
+	if err != nil || !slices.Equal(cards, p.cards) { // of one load if they are the same
+		return nil
+	}
+	counts, err := g.held.counts.GetYounger(ctx, time.Duration(g.held.pageCounts.Load()), p.subjects...)
+	if err != nil || !slices.Equal(counts, p.counts) {
 		return nil
 	}
 	p.looked.Store(now)
@@ -175,11 +183,15 @@ func (g *Gateway) makeComments(ctx context.Context, l links, found *comment.List
 	p.authors = slices.Clip(distinct(p.authors))
 	p.looked.Store(g.now().UnixNano())
 	q := forAll(l)
-	p.facts = g.facts(ctx, q, nil, p.authors, nil)
+	f := g.facts(ctx, q, nil, p.authors, nil)
+	for _, id := range p.authors {
+		about := subject{false, id}
+		p.cards, p.subjects, p.counts = append(p.cards, f.users[id]), append(p.subjects, about), append(p.counts, f.counts[about])
+	}
 	list := &commentsAnswer{success("获取评论列表成功"), make([]commentView, 0, len(found.GetComments()))}
 	var flagged []subject
 	for _, c := range found.GetComments() {
-		if author, found := p.facts.user(l, c.GetUserId()); found {
+		if author, found := f.user(l, c.GetUserId()); found {
 			list.CommentList = append(list.CommentList, commentView{c.GetId(), author, c.GetContent(), g.createDate(c.GetCreatedAt())})
 			flagged = append(flagged, subject{false, author.ID})
 		}

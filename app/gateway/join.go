@@ -188,12 +188,6 @@ func (g *Gateway) facts(ctx context.Context, q *request, videoIDs, userIDs []int
 	return f
 }
 
-// same reports whether both say the same of users and counts: of users they then come
-// from one load.
-func (f *facts) same(other *facts) bool {
-	return maps.Equal(f.users, other.users) && maps.Equal(f.counts, other.counts)
-}
-
 // each makes one request per batch of ids.
 func each[Req any](ids []int64, ask func(ids []int64) *Req) []*Req {
 	var calls []*Req
