@@ -146,8 +146,8 @@ type commentsPage struct {
 	looked atomic.Int64
 }
 
-// authorBytes is about what is held of one author.
-const authorBytes = 256
+// authorBytes is what all that takes for one author.
+const authorBytes = 80
 
 func (p *commentsPage) weight() int { return p.page.weight() + authorBytes*len(p.authors) }
 

@@ -27,10 +27,12 @@ const (
 	// heldLists bounds the lists of videos that pages of the feed are made of. One takes
 	// some 10 KiB.
 	heldLists = 1024
-	// heldPages bounds the bytes of the pages of either kind; clients choose their Host
-	// and their cursor. maxHeldPage is the largest held, in bytes.
-	heldPages   = 64 << 20
-	maxHeldPage = 512 << 10
+	// heldFeeds and heldComments bound the bytes of the pages of either kind; clients
+	// choose their Host and their cursor. A page of a hundred comments takes some 50 KiB.
+	// maxHeldPage is the largest held, in bytes.
+	heldFeeds    = 32 << 20
+	heldComments = 128 << 20
+	maxHeldPage  = 512 << 10
 )
 
 // subject is a video or a user, which counts are about.
@@ -95,8 +97,8 @@ func (g *Gateway) newHoldings() holdings {
 		videos:   cache.NewHeld(heldCards, 0, g.now, g.loadVideos).Counted(by, "videos"),
 		counts:   cache.NewHeld(maxCounts, 0, g.now, g.loadCounts).Counted(by, "counts"),
 		lists:    cache.NewHeld(heldLists, 0, g.now, g.loadLists).Counted(by, "lists"),
-		feeds:    cache.NewWeighed(heldPages, (*page).weight, 0, g.now, g.loadFeeds).Counted(by, "feeds"),
-		comments: cache.NewWeighed[commentsKey](heldPages, (*commentsPage).weight, 0, g.now, nil).Counted(by, "comments"),
+		feeds:    cache.NewWeighed(heldFeeds, (*page).weight, 0, g.now, g.loadFeeds).Counted(by, "feeds"),
+		comments: cache.NewWeighed[commentsKey](heldComments, (*commentsPage).weight, 0, g.now, nil).Counted(by, "comments"),
 		tokens:   cache.NewHeld[string, session](heldTokens, verifiedLife, g.now, nil).Counted(by, "tokens"),
 	}
 }
