@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	// The program that these tests run is built of this: without it go test would show,
+	// from its cache, how they went with another one.
+	_ "backbeat/app/command"
 	"backbeat/deploy/local"
 	"backbeat/model"
 	"backbeat/test/harness"
